@@ -1,0 +1,154 @@
+//! What a statement is and which objects it names, with the exact place of each name in the text.
+//!
+//! The input is the text of a `QUERY_EVENT` as bytes in the character set of the session that wrote it. The
+//! output names the statement's [`Kind`], its [`Class`] and every [`Object`] with its role and byte span, so that a
+//! rewrite touches nothing but names. This module knows no rules and no events.
+
+use std::ops::Range;
+
+mod analyze;
+mod rewrite;
+
+pub use analyze::analyze;
+pub use rewrite::{MappedName, RewriteError, rewrite};
+
+/// What is known of the session that wrote a statement.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// The session's default database, UTF-8; empty when there is none.
+    pub default_database: &'a str,
+    /// `sql_mode` as in status variable `Q_SQL_MODE_CODE` (bit 2 ANSI_QUOTES, bit 20 NO_BACKSLASH_ESCAPES, …).
+    pub sql_mode: u64,
+    /// Collation id of `character_set_client` (first of the three in `Q_CHARSET_CODE`); 0 when unknown, read as utf8mb4.
+    pub client_collation: u16,
+    /// Version that judges `/*!NNNNN … */`, for example 50729, 90704 or 101119.
+    pub version: u32,
+    /// Whether that server is MariaDB: it also opens `/*M!NNNNNN … */` and skips `/*!50700 … */` to `/*!99999`.
+    pub mariadb: bool,
+}
+
+/// The server's own name of the command in snake_case (`create_table`, `drop_db`, …), or `unknown`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Kind(pub &'static str);
+
+impl Kind {
+    /// A statement that nobody could classify.
+    pub const UNKNOWN: Kind = Kind("unknown");
+}
+
+/// What the policy keys speak of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// On the list of supported statements in the contract.
+    Supported,
+    /// Known, and not on that list.
+    Unsupported,
+    /// BEGIN, COMMIT, ROLLBACK, SAVEPOINT, XA …: passes as its transaction needs.
+    Transaction,
+    /// Not classified with certainty.
+    Unknown,
+}
+
+/// The part a transaction-control statement plays in its group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Control {
+    /// `BEGIN`, `START TRANSACTION`.
+    Begin,
+    /// `COMMIT`.
+    Commit,
+    /// `ROLLBACK` (of the whole transaction).
+    Rollback,
+    /// `SAVEPOINT`, `ROLLBACK TO`, `RELEASE SAVEPOINT`.
+    Savepoint,
+    /// `XA START` / `XA BEGIN`.
+    XaStart,
+    /// `XA END`.
+    XaEnd,
+    /// `XA PREPARE`.
+    XaPrepare,
+    /// `XA COMMIT`.
+    XaCommit,
+    /// `XA ROLLBACK`.
+    XaRollback,
+}
+
+/// The type of a named object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ObjectType {
+    /// A database; `name` is empty and `database` is the name itself.
+    Database,
+    /// A table, or a name that can be a table or a view.
+    Table,
+    /// A view where the statement says so.
+    View,
+    /// A stored procedure.
+    Procedure,
+    /// A stored function.
+    Function,
+    /// A trigger.
+    Trigger,
+    /// An event of the event scheduler.
+    Event,
+    /// A MariaDB sequence.
+    Sequence,
+    /// A MariaDB package or package body.
+    Package,
+}
+
+/// Targets decide what happens to a statement; references are checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Created, changed, dropped, renamed or truncated by the statement.
+    Target,
+    /// Only read or pointed at (LIKE, SELECT, REFERENCES, a view's tables, …).
+    Reference,
+}
+
+/// One mention of an object in a statement. An object that is mentioned twice is two entries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    /// What it is.
+    pub object_type: ObjectType,
+    /// Its database, UTF-8, from the text or else the default database; empty when neither names one.
+    pub database: String,
+    /// Its name, UTF-8, unquoted; empty for [`ObjectType::Database`].
+    pub name: String,
+    /// Target or reference.
+    pub role: Role,
+    /// Byte range of the database's name as written with its quotes, where the text has it.
+    pub database_span: Option<Range<usize>>,
+    /// Byte range of the name as written with its quotes. For [`ObjectType::Database`] the same as `database_span`.
+    pub span: Range<usize>,
+    /// For `db.tbl.col` or `tbl.col` mentions of a table by a column reference: the splice must not add a qualifier.
+    pub column_qualifier: bool,
+}
+
+/// One element of a comma separated list that can be split: a table of `DROP TABLE a, b`, a pair of `RENAME TABLE a TO b, …`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListItem {
+    /// Byte range of the element without the commas and spaces around it.
+    pub span: Range<usize>,
+    /// Indexes into [`Statement::objects`]: one for a DROP, old and new for a RENAME.
+    pub objects: Vec<usize>,
+}
+
+/// What is known of one statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Statement {
+    /// The server's name for the command.
+    pub kind: Kind,
+    /// Its class before `allow` and `deny` of a route.
+    pub class: Class,
+    /// Every object that the text names, in order of their place in the text.
+    pub objects: Vec<Object>,
+    /// The elements of DROP TABLE / DROP VIEW / RENAME TABLE; empty for every other kind.
+    pub items: Vec<ListItem>,
+    /// What it does to a transaction, for transaction control only.
+    pub control: Option<Control>,
+    /// `CREATE TABLE … START TRANSACTION` (MySQL 8.0.21+): rows and an XID follow in the same group.
+    pub opens_transaction: bool,
+    /// `CREATE TEMPORARY TABLE` / `DROP TEMPORARY TABLE`.
+    pub temporary: bool,
+    /// Why the kind is `unknown` or the objects are not certain: a sentence for the operator.
+    pub doubt: Option<String>,
+}

@@ -1,0 +1,166 @@
+//! What can go wrong, each with a stable code, who caused it, and the operator's next step.
+//!
+//! A layer has its own error enum; at the edge it becomes a [`Fault`], which is what logs, status, exit messages and
+//! error packets show. The catalogue in the README is checked against [`Code::ALL`] by a test.
+
+use std::fmt;
+
+/// Who has to act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// The source server or the way to it.
+    Source,
+    /// The replica or the client that attached.
+    Replica,
+    /// The configuration file or the command line.
+    Configuration,
+    /// The proxy itself or the machine it runs on.
+    Proxy,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Source => "source",
+            Self::Replica => "replica",
+            Self::Configuration => "configuration",
+            Self::Proxy => "proxy",
+        })
+    }
+}
+
+macro_rules! catalogue {
+    ($($name:ident = $code:literal, $origin:ident, $title:literal, $next:literal;)*) => {
+        /// A stable error code. Codes are never reused.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Code {
+            $(#[doc = $title] $name,)*
+        }
+
+        impl Code {
+            /// Every code, in the order of the catalogue.
+            pub const ALL: &'static [Code] = &[$(Code::$name,)*];
+
+            /// The code as users see it.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $code,)* }
+            }
+
+            /// Who has to act.
+            pub fn origin(self) -> Origin {
+                match self { $(Self::$name => Origin::$origin,)* }
+            }
+
+            /// What happened, in a few words.
+            pub fn title(self) -> &'static str {
+                match self { $(Self::$name => $title,)* }
+            }
+
+            /// What the operator can do.
+            pub fn next_step(self) -> &'static str {
+                match self { $(Self::$name => $next,)* }
+            }
+        }
+    };
+}
+
+catalogue! {
+    ConfigurationInvalid = "RPX-1001", Configuration, "the configuration is not valid",
+        "mend the lines named and run `replproxy check`";
+    ConfigurationUnreadable = "RPX-1002", Configuration, "a file named by the configuration cannot be read",
+        "check the path and its permissions";
+    SecretMissing = "RPX-1003", Configuration, "a password is not to be had",
+        "set the environment variable or create the file that the configuration names";
+    ListenFailed = "RPX-1004", Configuration, "an address cannot be listened on",
+        "free the address or change `listen` / `admin`";
+    SourceUnreachable = "RPX-2001", Source, "the source cannot be reached",
+        "check host, port and firewall; the replica will try again by itself";
+    SourceRefusedLogin = "RPX-2002", Source, "the source refused the login",
+        "check user and password of the source in the configuration";
+    SourceTls = "RPX-2003", Source, "TLS with the source failed",
+        "check `tls`, `tls_ca`, `tls_cert`, `tls_key` of the source, or whether the server speaks TLS 1.2 at all";
+    SourcePrivileges = "RPX-2004", Source, "the proxy's account lacks a privilege at the source",
+        "GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO the account";
+    SourceNotLogging = "RPX-2005", Source, "the source writes no binary log",
+        "start the source with log_bin";
+    SourceRefusedDump = "RPX-2006", Source, "the source ended the stream with an error",
+        "read the source's own words; for a purged position or GTID provision the replica anew from a backup";
+    SourceLost = "RPX-2007", Source, "the connection to the source was lost",
+        "nothing, if the source comes back: the replica connects again and goes on where it was";
+    SourceSilent = "RPX-2008", Source, "the source sent neither events nor heartbeats in time",
+        "check the network between proxy and source; the replica connects again by itself";
+    SourceProtocol = "RPX-2009", Source, "the source said something that the proxy does not understand",
+        "report it with the log line; use a supported version meanwhile";
+    SourceVersion = "RPX-2010", Source, "the source's version is not supported",
+        "see the table of supported versions";
+    EventDamaged = "RPX-2011", Source, "an event from the source is damaged",
+        "check the source's binary log with mysqlbinlog --verify-binlog-checksum, and its disk and network";
+    SourceQueryFailed = "RPX-2012", Source, "the source refused a query",
+        "read the source's own words; check the account's privileges";
+    ReplicaRefusedLogin = "RPX-3001", Replica, "a replica or client presented a wrong user or password",
+        "compare MASTER_USER / MASTER_PASSWORD with `user` and `password` of the route";
+    ReplicaTls = "RPX-3002", Replica, "TLS with a replica failed",
+        "compare the replica's MASTER_SSL settings with `tls` of the route";
+    ReplicaProtocol = "RPX-3003", Replica, "a client broke the protocol",
+        "use a MySQL or MariaDB replica or client of a supported version";
+    ReplicaStuck = "RPX-3004", Replica, "a replica stopped reading",
+        "check the replica's I/O thread, disk and network; it connects again by itself";
+    ReplicaPosition = "RPX-3005", Replica, "the replica asked for a position that cannot be served",
+        "point the replica at a position of the source, or provision it anew";
+    ReplicaRulesChanged = "RPX-3006", Replica, "the replica's position belongs to other rules",
+        "restore the old rules, or point the replica at its position in the source's own coordinates";
+    ReplicaCommand = "RPX-3007", Replica, "a command that the proxy does not serve",
+        "send it to the source; the proxy answers replicas and the few statements in the README";
+    ReplicaUnfit = "RPX-3008", Replica, "the replica cannot read what the source writes",
+        "see the table of supported pairs";
+    StatementStopped = "RPX-4001", Configuration, "a statement stops the route by its rules",
+        "look at it with `replproxy explain`, then set the key that the message names or select the object";
+    StatementUnknown = "RPX-4002", Configuration, "a statement could not be judged with certainty",
+        "look at it with `replproxy explain`; `ddl.unknown` or `ddl.allow` lets it pass";
+    StreamNotUnderstood = "RPX-4003", Proxy, "the stream holds something that the proxy does not understand",
+        "report it with the log line; nothing after it has been sent";
+    NameUnmappable = "RPX-4004", Configuration, "a name cannot be written at its place",
+        "choose another `rename` for the object";
+    EventTooLarge = "RPX-4005", Proxy, "an event is larger than the protocol allows",
+        "lower max_allowed_packet at the source, or split the statement";
+    IdentitiesExhausted = "RPX-5001", Configuration, "all server ids of the proxy are in use",
+        "raise `server_ids` in [proxy]";
+    Internal = "RPX-5002", Proxy, "the proxy failed",
+        "report it with the log lines around it";
+    ShuttingDown = "RPX-5003", Proxy, "the proxy is being stopped",
+        "nothing: the replica connects again when the proxy is back";
+    FileUnreadable = "RPX-5004", Proxy, "a file cannot be read or written",
+        "check the path, its permissions and the disk";
+    LimitReached = "RPX-5005", Proxy, "a limit of the proxy was reached",
+        "see the limit named in the message and the configuration reference";
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// An error as the operator sees it: code, what was found, and the code's next step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The stable code.
+    pub code: Code,
+    /// What was found, with names, positions and the peer's own words. Never a secret, never a row value.
+    pub message: String,
+}
+
+impl Fault {
+    /// A fault with what was found.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {} (next: {})", self.code, self.message, self.code.next_step())
+    }
+}
+
+impl std::error::Error for Fault {}

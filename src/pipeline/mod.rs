@@ -1,0 +1,3 @@
+//! What a route does to a stream of events. Pure: bytes and values in, bytes and values out.
+
+pub mod rules;
