@@ -1,8 +1,10 @@
 //! Bytes on the wire: checked cursors and the packet framing of the client/server protocol.
 
 mod cursor;
+mod packet;
 
 pub use cursor::{Cursor, Truncated};
-
-/// The largest payload of one physical packet. A payload of this length is followed by another packet.
-pub const MAX_PACKET_PAYLOAD: usize = 0xff_ff_ff;
+pub use packet::{
+    FramingError, MAX_PACKET_PAYLOAD, MAX_PAYLOAD, PACKET_HEADER_LENGTH, PacketReader, packet_header, packet_ranges,
+    write_packet,
+};
