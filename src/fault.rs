@@ -73,6 +73,8 @@ catalogue! {
         "set the environment variable or create the file that the configuration names";
     ListenFailed = "RPX-1004", Configuration, "an address cannot be listened on",
         "free the address or change `listen` / `admin`";
+    AdminUnreachable = "RPX-1005", Configuration, "no proxy answers at the admin address",
+        "start the proxy with `admin` in [proxy], and give its address with --admin";
     SourceUnreachable = "RPX-2001", Source, "the source cannot be reached",
         "check host, port and firewall; the replica will try again by itself";
     SourceRefusedLogin = "RPX-2002", Source, "the source refused the login",

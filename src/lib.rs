@@ -1,7 +1,11 @@
 //! replproxy: a MySQL and MariaDB replication proxy. `src/ARCHITECTURE.md` is the map.
 
+pub mod admin;
 pub mod binlog;
+pub mod cli;
 pub mod ddl;
 pub mod fault;
 pub mod pipeline;
+pub mod status;
+pub mod telemetry;
 pub mod wire;

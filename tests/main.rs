@@ -1,1 +1,4 @@
-//! x
+//! One test binary, a line per module: servers are fetched and started once.
+
+mod catalogue;
+mod core_is_pure;

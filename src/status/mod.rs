@@ -1,0 +1,298 @@
+//! The status object of a running proxy: one documented JSON object, and the same as text.
+//!
+//! The admin listener serves it under `/status`; the `status` command fetches it from there. Times are RFC 3339 in
+//! UTC, durations are seconds, sizes are bytes. No secret and no row value is ever part of it.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use crate::telemetry::{RoutePicture, SourceContact};
+
+mod fetch;
+mod text;
+
+pub use fetch::{FetchError, fetch};
+pub use text::render;
+
+/// What `/status` answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The proxy's version.
+    pub version: String,
+    /// When the process started.
+    pub started_at: String,
+    /// Seconds since then.
+    pub uptime_seconds: u64,
+    /// The configuration file in force.
+    pub configuration: String,
+    /// When that configuration was read.
+    pub configured_at: String,
+    /// The mistakes that made the last reload keep the old configuration; `null` when the last one went well.
+    pub reload_error: Option<String>,
+    /// Whether every route is healthy.
+    pub healthy: bool,
+    /// The routes in the order of their names.
+    pub routes: Vec<RouteStatus>,
+    /// The sources in the order of their names.
+    pub sources: Vec<SourceStatus>,
+    /// The replicas that stream now.
+    pub replicas: Vec<ReplicaStatus>,
+}
+
+/// One route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteStatus {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Its source's name.
+    pub source: String,
+    /// The address that replicas attach to.
+    pub listen: String,
+    /// Fingerprint of its rules in hexadecimal: equal fingerprints give equal bytes.
+    pub rules_fingerprint: String,
+    /// Whether it passes everything on as it came.
+    pub transparent: bool,
+    /// Whether no fault stands. A fault stands until the replica that met it streams again.
+    pub healthy: bool,
+    /// The last fault, also when it stands no longer.
+    pub last_error: Option<LastError>,
+    /// The numbering that its replicas see; `null` before the first attach.
+    pub coordinates: Option<CoordinatesStatus>,
+    /// Events read from the source.
+    pub events_received: u64,
+    /// Bytes of these.
+    pub bytes_received: u64,
+    /// Events sent to replicas.
+    pub events_sent: u64,
+    /// Bytes of these.
+    pub bytes_sent: u64,
+    /// Transactions sent, empty ones included.
+    pub transactions_sent: u64,
+    /// Dumps opened by replicas, reconnects included.
+    pub attaches: u64,
+    /// Replicas that stream now.
+    pub replicas_attached: usize,
+    /// Age in seconds of the newest event sent to the slowest of them.
+    pub lag_seconds: Option<u64>,
+    /// Statements that did not pass as they were.
+    pub statements: StatementsStatus,
+}
+
+/// The last fault of a route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastError {
+    /// The code in the catalogue (`src/ERRORS.md`).
+    pub code: String,
+    /// Who has to act: `source`, `replica`, `configuration` or `proxy`.
+    pub origin: String,
+    /// What was found.
+    pub message: String,
+    /// What to do.
+    pub next: String,
+    /// When.
+    pub at: String,
+}
+
+/// How positions are numbered towards the replicas.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CoordinatesStatus {
+    /// `source`: the source's own file names and positions. `served`: numbers of the route's own.
+    pub mode: String,
+    /// Why this one.
+    pub why: String,
+}
+
+/// What the policy did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatementsStatus {
+    /// How often each pair of action and rule applied.
+    pub counted: Vec<CountedStatements>,
+    /// The newest ones, oldest first.
+    pub last: Vec<LastStatement>,
+}
+
+/// A count of statements.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CountedStatements {
+    /// `skip`, `split` or `stop`.
+    pub action: String,
+    /// The configuration key that decided.
+    pub rule: String,
+    /// How many since the start.
+    pub count: u64,
+}
+
+/// One statement that did not pass as it was. Its text is at the source, at the place given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastStatement {
+    /// `skip`, `split` or `stop`.
+    pub action: String,
+    /// The configuration key that decided.
+    pub rule: String,
+    /// Why, in words.
+    pub reason: String,
+    /// Its kind.
+    pub kind: String,
+    /// The source's file.
+    pub file: String,
+    /// The event's start in that file.
+    pub position: u64,
+    /// When the proxy met it.
+    pub at: String,
+}
+
+/// One source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceStatus {
+    /// Its name in the configuration.
+    pub name: String,
+    /// `host:port`.
+    pub endpoint: String,
+    /// When it last answered; `null` when it was not contacted yet, which is normal before a replica attaches.
+    pub last_contact: Option<String>,
+    /// Its version text.
+    pub version: Option<String>,
+    /// Its server id.
+    pub server_id: Option<u32>,
+    /// Its uuid.
+    pub server_uuid: Option<String>,
+}
+
+/// One replica that streams now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaStatus {
+    /// The route that it attached to.
+    pub route: String,
+    /// The address it came from.
+    pub peer: String,
+    /// The server id that it registered with.
+    pub server_id: u32,
+    /// The uuid that it told.
+    pub uuid: Option<String>,
+    /// The version that it told.
+    pub version: Option<String>,
+    /// Since when it streams.
+    pub attached_at: String,
+    /// File of the last event sent, as the replica sees it.
+    pub file: String,
+    /// End of that event.
+    pub position: u64,
+    /// Events sent.
+    pub events_sent: u64,
+    /// Bytes of these.
+    pub bytes_sent: u64,
+    /// Transactions sent.
+    pub transactions_sent: u64,
+    /// Age in seconds of the newest event sent.
+    pub lag_seconds: Option<u64>,
+}
+
+/// What the configuration says of a route, for its status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteFacts {
+    /// Its name.
+    pub name: String,
+    /// Its source's name.
+    pub source: String,
+    /// Its address.
+    pub listen: String,
+    /// Its rules' fingerprint in hexadecimal.
+    pub rules_fingerprint: String,
+    /// Whether it passes everything on.
+    pub transparent: bool,
+}
+
+/// A time as the status shows it.
+pub fn time_text(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time).to_string()
+}
+
+impl RouteStatus {
+    /// The status of a route from its configuration and its live state.
+    pub fn new(facts: RouteFacts, picture: &RoutePicture) -> Self {
+        let last_error = picture.last_error.as_ref().map(|(at, fault)| LastError {
+            code: fault.code.to_string(),
+            origin: fault.code.origin().to_string(),
+            message: fault.message.clone(),
+            next: fault.code.next_step().to_owned(),
+            at: time_text(*at),
+        });
+        let coordinates = picture
+            .coordinates
+            .as_ref()
+            .map(|coordinates| CoordinatesStatus { mode: coordinates.mode.to_owned(), why: coordinates.why.clone() });
+        let counted = picture.statements.iter().map(|(action, rule, count)| CountedStatements {
+            action: action.as_str().to_owned(),
+            rule: rule.clone(),
+            count: *count,
+        });
+        let last = picture.last_statements.iter().map(|(at, statement)| LastStatement {
+            action: statement.action.as_str().to_owned(),
+            rule: statement.rule.clone(),
+            reason: statement.reason.clone(),
+            kind: statement.kind.clone(),
+            file: statement.file.clone(),
+            position: statement.position,
+            at: time_text(*at),
+        });
+        Self {
+            healthy: picture.healthy,
+            last_error,
+            coordinates,
+            events_received: picture.received.0,
+            bytes_received: picture.received.1,
+            events_sent: picture.sent.0,
+            bytes_sent: picture.sent.1,
+            transactions_sent: picture.transactions,
+            attaches: picture.attaches,
+            replicas_attached: picture.sessions.len(),
+            lag_seconds: picture.sessions.iter().filter_map(|session| session.lag_seconds).max(),
+            statements: StatementsStatus { counted: counted.collect(), last: last.collect() },
+            name: facts.name,
+            source: facts.source,
+            listen: facts.listen,
+            rules_fingerprint: facts.rules_fingerprint,
+            transparent: facts.transparent,
+        }
+    }
+}
+
+/// The status of the replicas that stream from one route.
+pub fn replicas_of(route: &str, picture: &RoutePicture) -> Vec<ReplicaStatus> {
+    let replica = |session: &crate::telemetry::SessionPicture| ReplicaStatus {
+        route: route.to_owned(),
+        peer: session.identity.peer.to_string(),
+        server_id: session.identity.server_id,
+        uuid: session.identity.uuid.clone(),
+        version: session.identity.version.clone(),
+        attached_at: time_text(session.opened_at),
+        file: session.file.clone(),
+        position: session.position,
+        events_sent: session.events,
+        bytes_sent: session.bytes,
+        transactions_sent: session.transactions,
+        lag_seconds: session.lag_seconds,
+    };
+    picture.sessions.iter().map(replica).collect()
+}
+
+/// The status of every configured source (name → `host:port`), each with the newest contact that any route had.
+pub fn sources_of(
+    configured: &BTreeMap<String, String>,
+    contacts: &BTreeMap<String, SourceContact>,
+) -> Vec<SourceStatus> {
+    let source = |(name, endpoint): (&String, &String)| {
+        let contact = contacts.get(name);
+        SourceStatus {
+            name: name.clone(),
+            endpoint: endpoint.clone(),
+            last_contact: contact.map(|contact| time_text(contact.at)),
+            version: contact.map(|contact| contact.version.clone()),
+            server_id: contact.map(|contact| contact.server_id),
+            server_uuid: contact.and_then(|contact| contact.server_uuid.clone()),
+        }
+    };
+    configured.iter().map(source).collect()
+}

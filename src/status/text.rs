@@ -1,0 +1,90 @@
+//! The status as text for a terminal.
+
+use std::fmt::Write as _;
+
+use super::{RouteStatus, Status};
+use crate::telemetry::Escaped;
+
+/// One screen for a small proxy: a line for each route, source and replica, and what is wrong below its route.
+pub fn render(status: &Status) -> String {
+    let mut text = String::new();
+    let uptime = humantime::format_duration(std::time::Duration::from_secs(status.uptime_seconds));
+    let health = if status.healthy { "healthy" } else { "NOT HEALTHY" };
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "replproxy {}, up {uptime}, {}: {health}", status.version, Escaped(&status.configuration));
+    if let Some(error) = &status.reload_error {
+        let _ = writeln!(text, "the last reload kept the old configuration: {}", Escaped(error));
+    }
+    for route in &status.routes {
+        text.push('\n');
+        render_route(&mut text, route, status);
+    }
+    text.push('\n');
+    for source in &status.sources {
+        let _ = write!(text, "source {} at {}: ", source.name, source.endpoint);
+        let _ = match (&source.last_contact, &source.version, source.server_id) {
+            (Some(at), Some(version), Some(id)) => {
+                writeln!(text, "{}, server id {id}, last contact {at}", Escaped(version))
+            }
+            _ => writeln!(text, "not contacted yet (that happens when a replica attaches)"),
+        };
+    }
+    text
+}
+
+fn render_route(text: &mut String, route: &RouteStatus, status: &Status) {
+    let health = if route.healthy { "healthy" } else { "NOT HEALTHY" };
+    let _ = write!(text, "route {}: {} → {}, {health}", route.name, route.source, route.listen);
+    if let Some(coordinates) = &route.coordinates {
+        let _ = write!(text, ", {} coordinates ({})", coordinates.mode, coordinates.why);
+    }
+    let _ = writeln!(text, ", rules {}", route.rules_fingerprint);
+    let _ = writeln!(
+        text,
+        "  {} events in, {} out, {} transactions, {} attached, {} attaches",
+        route.events_received, route.events_sent, route.transactions_sent, route.replicas_attached, route.attaches
+    );
+    if let Some(error) = &route.last_error {
+        let standing = if route.healthy { "last error (over)" } else { "error" };
+        let _ = writeln!(text, "  {standing} at {}: {}: {}", error.at, error.code, Escaped(&error.message));
+        let _ = writeln!(text, "    next: {}", error.next);
+    }
+    for counted in &route.statements.counted {
+        let _ = writeln!(text, "  {} {} by {}", counted.count, done(&counted.action), Escaped(&counted.rule));
+    }
+    for last in &route.statements.last {
+        let _ = writeln!(
+            text,
+            "    {} {} at {}:{}: {}",
+            last.kind,
+            done(&last.action),
+            Escaped(&last.file),
+            last.position,
+            Escaped(&last.reason)
+        );
+    }
+    for replica in status.replicas.iter().filter(|replica| replica.route == route.name) {
+        let lag =
+            replica.lag_seconds.map_or_else(|| "lag unknown".to_owned(), |lag| format!("newest event {lag} s old"));
+        let version = replica.version.as_deref().unwrap_or("version not told");
+        let _ = writeln!(
+            text,
+            "  replica {} ({}) from {}: sent up to {}:{}, {lag}, attached since {}",
+            replica.server_id,
+            Escaped(version),
+            replica.peer,
+            Escaped(&replica.file),
+            replica.position,
+            replica.attached_at
+        );
+    }
+}
+
+fn done(action: &str) -> &str {
+    match action {
+        "skip" => "skipped",
+        "split" => "split",
+        "stop" => "stopped",
+        other => other,
+    }
+}

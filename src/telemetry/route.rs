@@ -1,0 +1,570 @@
+//! The live state of one route: counters, attached replicas, the last faults, and what the policy did.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use metrics::{Counter, Gauge, counter, gauge};
+
+use super::names;
+use crate::fault::{Code, Fault};
+
+/// How many policed statements `status` can list; older ones are only counted.
+pub const KEPT_STATEMENTS: usize = 16;
+/// How many different (action, rule) pairs are counted apart; a configuration has far fewer.
+const MAX_STATEMENT_RULES: usize = 1024;
+/// How many replicas' faults are remembered; beyond it the oldest is forgotten.
+const MAX_FAULTS: usize = 1024;
+/// A session that has streamed this long without a fault is well again, also when its source is idle.
+const CURED_AFTER: Duration = Duration::from_secs(5);
+
+/// What was done with a statement that did not pass as it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StatementAction {
+    /// It was left out.
+    Skip,
+    /// Only a part of it went out.
+    Split,
+    /// The stream ended before it.
+    Stop,
+}
+
+impl StatementAction {
+    /// The word in metrics and status.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Skip => "skip",
+            Self::Split => "split",
+            Self::Stop => "stop",
+        }
+    }
+}
+
+/// One statement that the policy did something about. Holds no text of the statement: that may hold data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicedStatement {
+    /// What was done.
+    pub action: StatementAction,
+    /// The configuration key that decided, for example `ddl.unsupported`.
+    pub rule: String,
+    /// Why, in words.
+    pub reason: String,
+    /// The statement's kind, for example `create_trigger`.
+    pub kind: String,
+    /// The source's file.
+    pub file: String,
+    /// Position of the event's start in that file.
+    pub position: u64,
+}
+
+/// Which numbering a route's replicas see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Coordinates {
+    /// `source` or `served`.
+    pub mode: &'static str,
+    /// Why this one.
+    pub why: String,
+}
+
+/// What was last seen of a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceContact {
+    /// When it last answered.
+    pub at: SystemTime,
+    /// Its version text.
+    pub version: String,
+    /// Its server id.
+    pub server_id: u32,
+    /// Its uuid, where it has one.
+    pub server_uuid: Option<String>,
+}
+
+/// Who attached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionIdentity {
+    /// The address it came from.
+    pub peer: SocketAddr,
+    /// The server id it registered with.
+    pub server_id: u32,
+    /// The uuid it told, where it did.
+    pub uuid: Option<String>,
+    /// Its version, where it told one.
+    pub version: Option<String>,
+}
+
+/// A replica is recognised by its server id and uuid when it comes back.
+type ReplicaKey = (u32, Option<String>);
+
+#[derive(Debug, Clone)]
+struct StandingFault {
+    fault: Fault,
+    at: SystemTime,
+    instant: Instant,
+}
+
+#[derive(Default)]
+struct Statements {
+    counted: BTreeMap<(StatementAction, String), (u64, Counter)>,
+    last: VecDeque<(SystemTime, PolicedStatement)>,
+}
+
+#[derive(Default)]
+struct Faults {
+    last: Option<StandingFault>,
+    standing: HashMap<Option<ReplicaKey>, StandingFault>,
+}
+
+/// A number that is read by `status` and counted by a metric.
+struct Tally {
+    total: AtomicU64,
+    counter: Counter,
+}
+
+impl Tally {
+    fn new(counter: Counter) -> Self {
+        Self { total: AtomicU64::new(0), counter }
+    }
+
+    fn add(&self, amount: u64) {
+        self.total.fetch_add(amount, Ordering::Relaxed);
+        self.counter.increment(amount);
+    }
+
+    fn get(&self) -> u64 {
+        self.total.load(Ordering::Relaxed)
+    }
+}
+
+/// The live state of one route. Shared by its listener, its sessions, the admin page and the metrics.
+pub struct RouteTelemetry {
+    route: String,
+    events_received: Tally,
+    bytes_received: Tally,
+    events_sent: Tally,
+    bytes_sent: Tally,
+    transactions: Tally,
+    attaches: Tally,
+    replicas: Gauge,
+    lag: Gauge,
+    healthy: Gauge,
+    statements: Mutex<Statements>,
+    faults: Mutex<Faults>,
+    coordinates: Mutex<Option<Coordinates>>,
+    source: Mutex<Option<SourceContact>>,
+    sessions: Mutex<HashMap<u64, Arc<Session>>>,
+    next_session: AtomicU64,
+}
+
+struct Session {
+    identity: SessionIdentity,
+    opened_at: SystemTime,
+    opened: Instant,
+    events: AtomicU64,
+    bytes: AtomicU64,
+    transactions: AtomicU64,
+    newest_timestamp: AtomicU32,
+    position: Mutex<(String, u64)>,
+}
+
+/// Read-only picture of one attached replica.
+#[derive(Debug, Clone)]
+pub struct SessionPicture {
+    /// Who it is.
+    pub identity: SessionIdentity,
+    /// Since when it streams.
+    pub opened_at: SystemTime,
+    /// Events sent to it.
+    pub events: u64,
+    /// Bytes of events sent to it.
+    pub bytes: u64,
+    /// Transactions sent to it.
+    pub transactions: u64,
+    /// File of the last event sent, in the coordinates that the replica sees; empty before the first.
+    pub file: String,
+    /// End of the last event sent.
+    pub position: u64,
+    /// Age of the newest event sent; `None` before the first event with a time.
+    pub lag_seconds: Option<u64>,
+}
+
+/// Read-only picture of one route.
+#[derive(Debug, Clone)]
+pub struct RoutePicture {
+    /// Whether no fault stands.
+    pub healthy: bool,
+    /// The last fault, standing or not, and when it was.
+    pub last_error: Option<(SystemTime, Fault)>,
+    /// Events and bytes read from the source.
+    pub received: (u64, u64),
+    /// Events and bytes sent to replicas.
+    pub sent: (u64, u64),
+    /// Transactions sent.
+    pub transactions: u64,
+    /// Dumps opened.
+    pub attaches: u64,
+    /// Statements by (action, rule).
+    pub statements: Vec<(StatementAction, String, u64)>,
+    /// The newest policed statements, oldest first.
+    pub last_statements: Vec<(SystemTime, PolicedStatement)>,
+    /// Numbering, known after the first attach.
+    pub coordinates: Option<Coordinates>,
+    /// The source as last seen.
+    pub source: Option<SourceContact>,
+    /// Attached replicas.
+    pub sessions: Vec<SessionPicture>,
+}
+
+/// The state stays usable when a thread panicked while it held the lock: every update is a whole one.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether a fault says something about the route, rather than about a stranger at its door.
+fn stands(code: Code) -> bool {
+    !matches!(
+        code,
+        Code::ReplicaRefusedLogin
+            | Code::ReplicaTls
+            | Code::ReplicaProtocol
+            | Code::ReplicaCommand
+            | Code::ReplicaStuck
+            | Code::ShuttingDown
+    )
+}
+
+impl RouteTelemetry {
+    /// State for a route of this name; the metric handles are made here, once.
+    pub fn new(route: &str) -> Arc<Self> {
+        let route = route.to_owned();
+        let label = |name: &'static str| Tally::new(counter!(name, names::LABEL_ROUTE => route.clone()));
+        Arc::new(Self {
+            events_received: label(names::EVENTS_RECEIVED),
+            bytes_received: label(names::BYTES_RECEIVED),
+            events_sent: label(names::EVENTS_SENT),
+            bytes_sent: label(names::BYTES_SENT),
+            transactions: label(names::TRANSACTIONS),
+            attaches: label(names::ATTACHES),
+            replicas: gauge!(names::REPLICAS, names::LABEL_ROUTE => route.clone()),
+            lag: gauge!(names::LAG, names::LABEL_ROUTE => route.clone()),
+            healthy: gauge!(names::HEALTHY, names::LABEL_ROUTE => route.clone()),
+            statements: Mutex::default(),
+            faults: Mutex::default(),
+            coordinates: Mutex::default(),
+            source: Mutex::default(),
+            sessions: Mutex::default(),
+            next_session: AtomicU64::new(0),
+            route,
+        })
+    }
+
+    /// The route's name.
+    pub fn route(&self) -> &str {
+        &self.route
+    }
+
+    /// A batch of events came from the source.
+    pub fn received(&self, events: u64, bytes: u64) {
+        self.events_received.add(events);
+        self.bytes_received.add(bytes);
+    }
+
+    /// The policy did something about a statement.
+    pub fn policed(&self, statement: PolicedStatement) {
+        let mut statements = lock(&self.statements);
+        let key = (statement.action, statement.rule.clone());
+        if statements.counted.len() < MAX_STATEMENT_RULES || statements.counted.contains_key(&key) {
+            let (count, handle) = statements.counted.entry(key).or_insert_with_key(|(action, rule)| {
+                let handle = counter!(names::STATEMENTS, names::LABEL_ROUTE => self.route.clone(),
+                    names::LABEL_ACTION => action.as_str(), names::LABEL_RULE => rule.clone());
+                (0, handle)
+            });
+            *count += 1;
+            handle.increment(1);
+        }
+        if statements.last.len() == KEPT_STATEMENTS {
+            statements.last.pop_front();
+        }
+        statements.last.push_back((SystemTime::now(), statement));
+    }
+
+    /// The source answered.
+    pub fn source_seen(&self, contact: SourceContact) {
+        *lock(&self.source) = Some(contact);
+        lock(&self.faults).standing.remove(&None);
+    }
+
+    /// The numbering that replicas of this route see.
+    pub fn numbered(&self, coordinates: Coordinates) {
+        *lock(&self.coordinates) = Some(coordinates);
+    }
+
+    /// Something failed that is no streaming session's: the source could not be asked, a login was refused.
+    pub fn failed(&self, fault: &Fault) {
+        self.note(None, fault);
+    }
+
+    fn note(&self, key: Option<ReplicaKey>, fault: &Fault) {
+        counter!(names::ERRORS, names::LABEL_ROUTE => self.route.clone(), names::LABEL_CODE => fault.code.as_str())
+            .increment(1);
+        let standing = StandingFault { fault: fault.clone(), at: SystemTime::now(), instant: Instant::now() };
+        let mut faults = lock(&self.faults);
+        if stands(fault.code) {
+            if faults.standing.len() >= MAX_FAULTS {
+                let oldest = faults.standing.iter().min_by_key(|(_, fault)| fault.instant).map(|(key, _)| key.clone());
+                if let Some(oldest) = oldest {
+                    faults.standing.remove(&oldest);
+                }
+            }
+            faults.standing.insert(key, standing.clone());
+        }
+        if fault.code != Code::ShuttingDown {
+            faults.last = Some(standing);
+        }
+    }
+
+    /// A replica's dump begins. Drop the handle when it ends.
+    pub fn attach(self: &Arc<Self>, identity: SessionIdentity) -> SessionTelemetry {
+        let session = Arc::new(Session {
+            identity,
+            opened_at: SystemTime::now(),
+            opened: Instant::now(),
+            events: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            transactions: AtomicU64::new(0),
+            newest_timestamp: AtomicU32::new(0),
+            position: Mutex::default(),
+        });
+        let id = self.next_session.fetch_add(1, Ordering::Relaxed);
+        let mut sessions = lock(&self.sessions);
+        sessions.insert(id, Arc::clone(&session));
+        self.replicas.set(sessions.len() as f64);
+        drop(sessions);
+        self.attaches.add(1);
+        SessionTelemetry { route: Arc::clone(self), session, id }
+    }
+
+    /// Forgets the fault of a replica that has streamed well since.
+    fn settle(&self, session: &Session) {
+        let well = session.transactions.load(Ordering::Relaxed) > 0 || session.opened.elapsed() >= CURED_AFTER;
+        if well {
+            let key = Some(session.identity.key());
+            let mut faults = lock(&self.faults);
+            if faults.standing.get(&key).is_some_and(|fault| fault.instant <= session.opened) {
+                faults.standing.remove(&key);
+            }
+        }
+    }
+
+    /// Everything `status` shows of the route; also brings the gauges up to date.
+    pub fn picture(&self) -> RoutePicture {
+        let sessions: Vec<Arc<Session>> = {
+            let sessions = lock(&self.sessions);
+            let mut ordered: Vec<_> = sessions.iter().collect();
+            ordered.sort_by_key(|(id, _)| **id);
+            ordered.into_iter().map(|(_, session)| Arc::clone(session)).collect()
+        };
+        for session in &sessions {
+            self.settle(session);
+        }
+        let now = SystemTime::now();
+        let sessions: Vec<SessionPicture> = sessions.iter().map(|session| session.picture(now)).collect();
+        let (healthy, last_error) = {
+            let faults = lock(&self.faults);
+            (faults.standing.is_empty(), faults.last.as_ref().map(|last| (last.at, last.fault.clone())))
+        };
+        let (statements, last_statements) = {
+            let statements = lock(&self.statements);
+            let counted = statements.counted.iter().map(|((action, rule), (count, _))| (*action, rule.clone(), *count));
+            (counted.collect(), statements.last.iter().cloned().collect())
+        };
+        self.healthy.set(if healthy { 1.0 } else { 0.0 });
+        self.lag.set(sessions.iter().filter_map(|session| session.lag_seconds).max().unwrap_or(0) as f64);
+        RoutePicture {
+            healthy,
+            last_error,
+            received: (self.events_received.get(), self.bytes_received.get()),
+            sent: (self.events_sent.get(), self.bytes_sent.get()),
+            transactions: self.transactions.get(),
+            attaches: self.attaches.get(),
+            statements,
+            last_statements,
+            coordinates: lock(&self.coordinates).clone(),
+            source: lock(&self.source).clone(),
+            sessions,
+        }
+    }
+}
+
+impl SessionIdentity {
+    fn key(&self) -> ReplicaKey {
+        (self.server_id, self.uuid.clone())
+    }
+}
+
+impl Session {
+    fn picture(&self, now: SystemTime) -> SessionPicture {
+        let (file, position) = lock(&self.position).clone();
+        let newest = self.newest_timestamp.load(Ordering::Relaxed);
+        let now = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        SessionPicture {
+            identity: self.identity.clone(),
+            opened_at: self.opened_at,
+            events: self.events.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            transactions: self.transactions.load(Ordering::Relaxed),
+            file,
+            position,
+            lag_seconds: (newest != 0).then(|| now.saturating_sub(u64::from(newest))),
+        }
+    }
+}
+
+/// The live state of one replica's dump. Dropping it detaches the replica.
+pub struct SessionTelemetry {
+    route: Arc<RouteTelemetry>,
+    session: Arc<Session>,
+    id: u64,
+}
+
+impl SessionTelemetry {
+    /// A batch went out: events and their bytes, transactions that ended in it, the time of its newest event with one
+    /// (seconds since the epoch, 0 for none), and the file (if it changed) and position after it.
+    pub fn sent(
+        &self,
+        events: u64,
+        bytes: u64,
+        transactions: u64,
+        newest_timestamp: u32,
+        file: Option<&str>,
+        position: u64,
+    ) {
+        self.route.events_sent.add(events);
+        self.route.bytes_sent.add(bytes);
+        self.session.events.fetch_add(events, Ordering::Relaxed);
+        self.session.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if newest_timestamp != 0 {
+            self.session.newest_timestamp.store(newest_timestamp, Ordering::Relaxed);
+        }
+        {
+            let mut current = lock(&self.session.position);
+            if let Some(file) = file
+                && current.0 != file
+            {
+                file.clone_into(&mut current.0);
+            }
+            if position != 0 {
+                current.1 = position;
+            }
+        }
+        if transactions > 0 {
+            self.route.transactions.add(transactions);
+            let before = self.session.transactions.fetch_add(transactions, Ordering::Relaxed);
+            if before == 0 {
+                self.route.settle(&self.session);
+            }
+        }
+    }
+
+    /// The dump ended with a fault, which stands until this replica streams again.
+    pub fn failed(&self, fault: &Fault) {
+        self.route.note(Some(self.session.identity.key()), fault);
+    }
+
+    /// The route that this session belongs to.
+    pub fn route(&self) -> &Arc<RouteTelemetry> {
+        &self.route
+    }
+}
+
+impl Drop for SessionTelemetry {
+    fn drop(&mut self) {
+        self.route.settle(&self.session);
+        let mut sessions = lock(&self.route.sessions);
+        sessions.remove(&self.id);
+        self.route.replicas.set(sessions.len() as f64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn replica(server_id: u32) -> SessionIdentity {
+        SessionIdentity { peer: ([127, 0, 0, 1], 1).into(), server_id, uuid: None, version: None }
+    }
+
+    #[test]
+    fn a_stopped_replica_keeps_the_route_unhealthy_until_that_replica_gets_a_transaction() {
+        let route = RouteTelemetry::new("shop");
+        let session = route.attach(replica(7));
+        session.failed(&Fault::new(Code::StatementStopped, "CREATE TRIGGER"));
+        drop(session);
+        assert!(!route.picture().healthy);
+
+        let other = route.attach(replica(8));
+        other.sent(1, 100, 1, 0, Some("binlog.000001"), 120);
+        assert!(!route.picture().healthy, "another replica's progress cures nothing");
+
+        let again = route.attach(replica(7));
+        assert!(!route.picture().healthy, "being attached again is not progress");
+        again.sent(3, 300, 1, 0, Some("binlog.000001"), 420);
+        let picture = route.picture();
+        assert!(picture.healthy);
+        assert_eq!(picture.last_error.map(|(_, fault)| fault.code), Some(Code::StatementStopped));
+        assert_eq!((picture.sent, picture.transactions, picture.sessions.len()), ((4, 400), 2, 2));
+    }
+
+    #[test]
+    fn a_fault_of_the_running_session_is_not_cured_by_what_it_sent_before() {
+        let route = RouteTelemetry::new("shop");
+        let session = route.attach(replica(7));
+        session.sent(3, 300, 1, 0, None, 420);
+        session.failed(&Fault::new(Code::StatementStopped, "CREATE TRIGGER"));
+        drop(session);
+        assert!(!route.picture().healthy);
+    }
+
+    #[test]
+    fn a_stranger_at_the_door_does_not_make_the_route_unhealthy() {
+        let route = RouteTelemetry::new("shop");
+        route.failed(&Fault::new(Code::ReplicaRefusedLogin, "user \"root\""));
+        let picture = route.picture();
+        assert!(picture.healthy);
+        assert!(picture.last_error.is_some());
+    }
+
+    #[test]
+    fn a_source_that_answers_again_cures_its_route() {
+        let route = RouteTelemetry::new("shop");
+        route.failed(&Fault::new(Code::SourceUnreachable, "db1:3306"));
+        assert!(!route.picture().healthy);
+        route.source_seen(SourceContact {
+            at: SystemTime::now(),
+            version: "8.0.36".to_owned(),
+            server_id: 1,
+            server_uuid: None,
+        });
+        assert!(route.picture().healthy);
+    }
+
+    #[test]
+    fn only_the_newest_policed_statements_are_kept_and_all_are_counted() {
+        let route = RouteTelemetry::new("shop");
+        for position in 0..100 {
+            route.policed(PolicedStatement {
+                action: StatementAction::Skip,
+                rule: "ddl.unsupported".to_owned(),
+                reason: "not on the list".to_owned(),
+                kind: "create_trigger".to_owned(),
+                file: "binlog.000001".to_owned(),
+                position,
+            });
+        }
+        let picture = route.picture();
+        assert_eq!(picture.statements, [(StatementAction::Skip, "ddl.unsupported".to_owned(), 100)]);
+        assert_eq!(picture.last_statements.len(), KEPT_STATEMENTS);
+        assert_eq!(picture.last_statements.last().map(|(_, last)| last.position), Some(99));
+    }
+}
