@@ -5,6 +5,7 @@ pub mod binlog;
 pub mod cli;
 pub mod ddl;
 pub mod fault;
+pub mod gtid;
 pub mod pipeline;
 pub mod status;
 pub mod telemetry;

@@ -1,13 +1,22 @@
-//! Binary log events: the common header, the checksum, and one file per event kind that a rule looks into.
+//! Binary log events: the common header, the checksum, and views of the events that a rule looks into.
 //!
 //! Layouts are those of binlog version 4 (MySQL 5.0 and later, every MariaDB). Offsets in the docs are after the
 //! 19-byte common header. An [`Event`] keeps its bytes as they came; views borrow from them.
 
 mod event;
 mod event_type;
+mod file;
+mod format;
+mod views;
 
 pub use event::{ChecksumAlgorithm, DamagedEvent, Event, HEADER_LENGTH, Header, flags};
 pub use event_type::EventType;
+pub use file::{FileError, FileReader, MAX_EVENT_LENGTH};
+pub use format::{FormatDescription, FormatError, ServerVersion, Vendor, for_mid_file};
+pub use views::{
+    ExecuteLoadQuery, Gtid, LengthField, MariaDbGtid, Query, Rotate, Rows, StatusVariable, StatusVariables, TableMap,
+    status_code,
+};
 
 /// What a binlog file begins with.
 pub const FILE_MAGIC: [u8; 4] = [0xfe, b'b', b'i', b'n'];

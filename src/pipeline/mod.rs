@@ -1,3 +1,4 @@
 //! What a route does to a stream of events. Pure: bytes and values in, bytes and values out.
 
+pub mod coordinates;
 pub mod rules;

@@ -1,0 +1,152 @@
+//! FORMAT_DESCRIPTION_EVENT: how to read the events of a file.
+
+use bytes::Bytes;
+
+use super::{ChecksumAlgorithm, DamagedEvent, Event, EventType, HEADER_LENGTH, Header};
+use crate::wire::Cursor;
+
+/// Who wrote a file; the version string decides, as it does in every server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Vendor {
+    /// MySQL, Percona Server and other builds that do not name MariaDB in their version.
+    MySql,
+    /// MariaDB: `-MariaDB` stands in the version string.
+    MariaDb,
+}
+
+/// The version of a server, as its version string states it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerVersion {
+    /// The string without MariaDB's `5.5.5-` prefix, for example `10.11.19-MariaDB-log`.
+    pub text: String,
+    /// `major * 10000 + minor * 100 + patch`, for example 50729 or 101119.
+    pub number: u32,
+    /// Whose server it is.
+    pub vendor: Vendor,
+}
+
+impl ServerVersion {
+    /// Reads a version string. Parts that are not numbers count as 0.
+    pub fn parse(text: &str) -> Self {
+        let vendor = if text.contains("-MariaDB") { Vendor::MariaDb } else { Vendor::MySql };
+        // MariaDB 10 greets old replicas as "5.5.5-10.11.19-MariaDB": they refuse a first digit they do not know.
+        let text = match (vendor, text.strip_prefix("5.5.5-")) {
+            (Vendor::MariaDb, Some(rest)) => rest,
+            _ => text,
+        };
+        let mut parts = text.splitn(3, '.').map(|part| {
+            let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+            part[..digits].parse::<u32>().unwrap_or(0).min(9999)
+        });
+        let mut next = || parts.next().unwrap_or(0);
+        let number = next() * 10_000 + next() * 100 + next();
+        Self { text: text.to_owned(), number, vendor }
+    }
+}
+
+/// The body: `u16 binlog_version | char[50] server_version | u32 created | u8 header_length | u8 post_header_length[n]`
+/// and, from MySQL 5.6.1 and MariaDB 5.3.0 on, `u8 checksum_algorithm | u32 checksum` (both there even where the
+/// algorithm is none).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FormatDescription {
+    /// The server that wrote the file.
+    pub server: ServerVersion,
+    /// When the server was started, for the first file after a start; else 0.
+    pub created: u32,
+    /// Index `i` is the length of the fixed part of events of type `i + 1`.
+    pub post_header_lengths: Vec<u8>,
+    /// How the events after this one end.
+    pub checksum: ChecksumAlgorithm,
+    /// Whether this event itself ends with algorithm and checksum bytes.
+    pub has_checksum_trailer: bool,
+}
+
+/// Offset in the body of `created`.
+const CREATED_OFFSET: usize = 2 + 50;
+
+/// Why a FORMAT_DESCRIPTION cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FormatError {
+    /// The frame is wrong.
+    #[error(transparent)]
+    Damaged(#[from] DamagedEvent),
+    /// The body ends too early.
+    #[error("FORMAT_DESCRIPTION event {0}")]
+    Truncated(#[from] crate::wire::Truncated),
+    /// Not version 4, or not 19 bytes of header.
+    #[error("binlog version {version} with headers of {header_length} bytes is not supported (4 and 19 are)")]
+    Unsupported {
+        /// The file's version.
+        version: u16,
+        /// Its header length.
+        header_length: u8,
+    },
+    /// An algorithm that no release writes.
+    #[error("checksum algorithm {0} is not known")]
+    UnknownChecksum(u8),
+}
+
+impl FormatDescription {
+    /// Takes one whole FORMAT_DESCRIPTION event, verifies it and reads it.
+    pub fn read(raw: Bytes) -> Result<(Event, Self), FormatError> {
+        let header = Header::read(&raw).map_err(DamagedEvent::from)?;
+        let mut cursor = Cursor::new(raw.get(HEADER_LENGTH..).unwrap_or_default());
+        let version = cursor.u16()?;
+        let text = cursor.take(50)?;
+        let text = &text[..text.iter().position(|&byte| byte == 0).unwrap_or(50)];
+        let server = ServerVersion::parse(&String::from_utf8_lossy(text));
+        let created = cursor.u32()?;
+        let header_length = cursor.u8()?;
+        if version != 4 || usize::from(header_length) != HEADER_LENGTH {
+            return Err(FormatError::Unsupported { version, header_length });
+        }
+        let has_checksum_trailer = server.number
+            >= match server.vendor {
+                Vendor::MySql => 50_601,
+                Vendor::MariaDb => 50_300,
+            };
+        let trailer = if has_checksum_trailer { 5 } else { 0 };
+        let rest = cursor.rest();
+        let Some(count) = rest.len().checked_sub(trailer) else {
+            return Err(crate::wire::Truncated { offset: cursor.offset(), needed: trailer, left: rest.len() }.into());
+        };
+        let checksum = match has_checksum_trailer.then(|| rest[count]) {
+            None | Some(0 | 255) => ChecksumAlgorithm::None,
+            Some(1) => ChecksumAlgorithm::Crc32,
+            Some(other) => return Err(FormatError::UnknownChecksum(other)),
+        };
+        let post_header_lengths = rest[..count].to_vec();
+        let own = if has_checksum_trailer { ChecksumAlgorithm::Crc32 } else { ChecksumAlgorithm::None };
+        let event = Event::new(raw, own)?;
+        if checksum == ChecksumAlgorithm::Crc32 {
+            event.verify()?;
+        }
+        debug_assert_eq!(header.event_type, EventType::FORMAT_DESCRIPTION);
+        Ok((event, Self { server, created, post_header_lengths, checksum, has_checksum_trailer }))
+    }
+
+    /// The length of the fixed part of events of a type; `None` for types that the writer did not know.
+    pub fn post_header_length(&self, event_type: EventType) -> Option<u8> {
+        usize::from(event_type.0).checked_sub(1).and_then(|index| self.post_header_lengths.get(index)).copied()
+    }
+
+    /// Width of the table id in TABLE_MAP and rows events: 4 bytes in files of 5.1 betas, else 6.
+    pub fn table_id_width(&self, event_type: EventType) -> usize {
+        if self.post_header_length(event_type) == Some(6) { 4 } else { 6 }
+    }
+}
+
+/// The same event as a server sends it for a replica that starts inside the file: `created` 0 (so that temporary
+/// tables stay) and, for file-and-position replicas, `log_pos` 0 (so that the receiver does not count it).
+pub fn for_mid_file(event: &Event, keep_log_pos: bool) -> Event {
+    let mut body = event.body().to_vec();
+    if let Some(created) = body.get_mut(CREATED_OFFSET..CREATED_OFFSET + 4) {
+        created.fill(0);
+    }
+    let mut header = *event.header();
+    header.flags &= !super::flags::BINLOG_IN_USE;
+    if !keep_log_pos {
+        header.log_pos = 0;
+    }
+    Event::build(header, &[&body], event.checksum())
+}

@@ -1,0 +1,7 @@
+//! GTID sets of MySQL (tagged too) and GTID positions of MariaDB: text, binary form and algebra.
+
+mod mariadb;
+mod set;
+
+pub use mariadb::{MariaDbGtidText, MariaDbPosition};
+pub use set::{GtidSet, GtidSetError, Sid};

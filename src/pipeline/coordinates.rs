@@ -1,0 +1,66 @@
+//! File names and positions: what a replica counts, and the two ways to number what it is served.
+
+use crate::binlog::{Event, EventType, Rotate, Vendor};
+
+/// A place in a binlog.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FilePosition {
+    /// The file's name without a path.
+    pub file: Vec<u8>,
+    /// Offset of the next event.
+    pub position: u64,
+}
+
+impl std::fmt::Display for FilePosition {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}:{}", String::from_utf8_lossy(&self.file), self.position)
+    }
+}
+
+/// What a replica's receiver (I/O thread) makes of the events that it is sent: its `Read_Master_Log_Pos`.
+///
+/// MySQL adds up the lengths it received and reads positions in ROTATE only; MariaDB also jumps forward to a larger
+/// `log_pos` (`queue_event` in both servers).
+#[derive(Debug, Clone)]
+pub struct ReceiverPosition {
+    vendor: Vendor,
+    at: FilePosition,
+}
+
+impl ReceiverPosition {
+    /// The receiver of a replica that asked for a place.
+    pub fn new(vendor: Vendor, at: FilePosition) -> Self {
+        Self { vendor, at }
+    }
+
+    /// Where the receiver is.
+    pub fn at(&self) -> &FilePosition {
+        &self.at
+    }
+
+    /// The receiver takes one more event.
+    pub fn receive(&mut self, event: &Event) {
+        let header = event.header();
+        let length = u64::from(header.event_length);
+        match header.event_type {
+            EventType::ROTATE => {
+                if let Ok(rotate) = Rotate::read(event.body()) {
+                    self.at = FilePosition { file: rotate.file.to_vec(), position: rotate.position };
+                }
+            }
+            EventType::STOP | EventType::HEARTBEAT | EventType::HEARTBEAT_V2 => {}
+            EventType::FORMAT_DESCRIPTION if header.log_pos == 0 => {}
+            _ => {
+                self.at.position += length;
+                if self.vendor == Vendor::MariaDb && u64::from(header.log_pos) > self.at.position {
+                    self.at.position = u64::from(header.log_pos);
+                }
+            }
+        }
+    }
+
+    /// The receiver is told of a later position by a heartbeat and takes it over.
+    pub fn advance_to(&mut self, position: u64) {
+        self.at.position = self.at.position.max(position);
+    }
+}
