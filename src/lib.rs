@@ -7,6 +7,7 @@ pub mod ddl;
 pub mod fault;
 pub mod gtid;
 pub mod pipeline;
+pub mod secret;
 pub mod status;
 pub mod telemetry;
 pub mod wire;

@@ -7,9 +7,11 @@
 use std::ops::Range;
 
 mod analyze;
+mod reserved;
 mod rewrite;
 
 pub use analyze::analyze;
+pub use reserved::{is_plain_identifier, reserved_words};
 pub use rewrite::{MappedName, RewriteError, rewrite};
 
 /// What is known of the session that wrote a statement.

@@ -1,0 +1,114 @@
+//! Whether rules can make a transaction longer than it was at the source.
+//!
+//! Three things can: a new name that is longer than the old one, a new name that must be written in backquotes where the
+//! old one need not, and a database that has to be written before a name that stood alone. All is decided from the
+//! patterns, for the worst name that they match.
+
+use crate::ddl::{is_plain_identifier, reserved_words};
+use crate::pipeline::policy::Choice;
+
+use super::pattern::{Pattern, Template};
+use super::{ObjectRule, RuleSet};
+
+/// The first cause of growth, or `None` if nothing can grow.
+pub(super) fn reason(rules: &RuleSet) -> Option<String> {
+    let inclusions = rules.rules.iter().filter(|rule| rule.class().is_some()).count();
+    for (index, rule) in rules.rules.iter().enumerate() {
+        let cause = match rule {
+            ObjectRule::Database { pattern, rename: Some(template) } => name_grows("database", pattern, template),
+            ObjectRule::Table { database, table, rename } => rename
+                .as_ref()
+                .and_then(|(new, name)| {
+                    name_grows("database", database, new).or_else(|| name_grows("table", table, name))
+                })
+                .or_else(|| qualifier_needed(rules, database, rename.as_ref().map(|(new, _)| new), inclusions)),
+            _ => None,
+        };
+        if let Some(cause) = cause {
+            return Some(format!("objects[{index}]: {cause}"));
+        }
+    }
+    if rules.lets_unselected_names_out() {
+        let key = if rules.policy.reference == Choice::Forward { "ddl.reference" } else { "ddl.unknown" };
+        for (index, rule) in rules.rules.iter().enumerate() {
+            if let ObjectRule::Table { database, rename: Some((new, _)), .. } = rule
+                && database.canonical() != new.pattern().canonical()
+            {
+                return Some(format!(
+                    "objects[{index}] changes the database, and with {key} = \"forward\" names that are not selected get theirs written out"
+                ));
+            }
+        }
+    }
+    None
+}
+
+/// Names are UTF-8 in row events and in the statement's character set in text. The worst case of both: an added
+/// character outside ASCII counts four bytes, a removed one counts one.
+fn name_grows(what: &str, pattern: &Pattern, template: &Template) -> Option<String> {
+    let new = template.pattern();
+    if pattern.canonical() == new.canonical() {
+        return None;
+    }
+    if new.runs() != pattern.runs() {
+        return Some(format!("the new {what} name {new} takes its text from elsewhere than {pattern}"));
+    }
+    let old_length = pattern.literals().count();
+    let new_length: usize = new.literals().map(|character| if character.is_ascii() { 1 } else { 4 }).sum();
+    if new_length > old_length {
+        return Some(format!("the new {what} name {new} can be longer than {pattern}"));
+    }
+    let may_need_quotes = match new.exact() {
+        Some(name) => !is_plain_identifier(&name),
+        // What a star matches was a part of the old name and is as plain as that was. Quotes can still come from the
+        // literals, from a digit that is now the first character, and from a name that happens to be a reserved word.
+        None => {
+            new.literals().any(|character| !is_plain_identifier(&format!("a{character}")))
+                || (new.starts_with_run() && !pattern.starts_with_run())
+                || reserved_words().iter().any(|word| new.matches(word, true))
+        }
+    };
+    let old_has_quotes = pattern.exact().is_some_and(|name| !is_plain_identifier(&name));
+    if may_need_quotes && !old_has_quotes && new_length + 2 > old_length {
+        return Some(format!("the new {what} name {new} can need backquotes where {pattern} needs none"));
+    }
+    None
+}
+
+/// A table rule whose tables do not end up in what their default database becomes.
+fn qualifier_needed(
+    rules: &RuleSet,
+    database: &Pattern,
+    new_database: Option<&Template>,
+    inclusions: usize,
+) -> Option<String> {
+    let Some(name) = database.exact() else {
+        // A glob of databases: other rules may lead the default database elsewhere, so only a lone rule is certain.
+        let changes = rules.rules.iter().any(|rule| match rule {
+            ObjectRule::Database { pattern, rename: Some(template) } => {
+                pattern.canonical() != template.pattern().canonical()
+            }
+            ObjectRule::Table { database, rename: Some((new, _)), .. } => {
+                database.canonical() != new.pattern().canonical()
+            }
+            _ => false,
+        });
+        return (changes && inclusions > 1)
+            .then(|| "tables of one database can go to different databases, and SQL text then names them".to_owned());
+    };
+    let new = match new_database {
+        None => name.clone(),
+        Some(template) => match template.pattern().exact() {
+            Some(new) => new,
+            None => {
+                return Some(format!("the tables of {name} go to different databases, and SQL text then names them"));
+            }
+        },
+    };
+    let default = rules.default_database(&name);
+    (default != new).then(|| {
+        format!(
+            "tables of {name} go to {new} while its other objects go to {default}: SQL text then names the database"
+        )
+    })
+}
