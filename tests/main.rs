@@ -2,3 +2,5 @@
 
 mod catalogue;
 mod core_is_pure;
+mod live;
+mod support;

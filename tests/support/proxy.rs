@@ -1,0 +1,86 @@
+//! The built program as a process.
+
+use super::process::{Process, listens};
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// `replproxy run` with a configuration of its own. It is killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Proxy {
+    folder: TempDir,
+    ports: Vec<u16>,
+    process: Process,
+}
+
+impl Proxy {
+    /// Starts it and waits until it listens at the ports.
+    pub(crate) async fn start(configuration: &str, ports: &[u16]) -> Proxy {
+        let folder = tempfile::Builder::new()
+            .prefix("proxy-")
+            .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+            .expect("the folder can be written");
+        std::fs::write(folder.path().join("replproxy.toml"), configuration).expect("the folder can be written");
+        let process = spawn(&folder);
+        let mut proxy = Proxy { folder, ports: ports.to_vec(), process };
+        proxy.wait_until_it_listens().await;
+        proxy
+    }
+
+    /// Ends it at once and starts it again with the same configuration.
+    pub(crate) async fn kill_and_restart(&mut self) {
+        self.process.kill();
+        self.process = spawn(&self.folder);
+        self.wait_until_it_listens().await;
+    }
+
+    /// Ends it at once.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Sends SIGTERM and returns how it ended.
+    pub(crate) fn terminate(&mut self) -> ExitStatus {
+        self.process.terminate();
+        assert!(
+            self.process.ends_within(Duration::from_secs(10)),
+            "the proxy does not end within 10 s of SIGTERM:\n{}",
+            self.log()
+        );
+        self.process.status().expect("it has ended")
+    }
+
+    /// Whether it still runs.
+    pub(crate) fn runs(&mut self) -> bool {
+        !self.process.has_ended()
+    }
+
+    /// All that it wrote on standard output and error.
+    pub(crate) fn log(&self) -> String {
+        self.process.output()
+    }
+
+    async fn wait_until_it_listens(&mut self) {
+        let limit = Instant::now() + Duration::from_secs(20);
+        while !self.ports.iter().all(|&port| listens(port)) {
+            assert!(self.runs() && Instant::now() < limit, "the proxy does not listen:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("proxy:\n{}", self.log());
+        }
+    }
+}
+
+fn spawn(folder: &TempDir) -> Process {
+    let configuration: PathBuf = folder.path().join("replproxy.toml");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_replproxy"));
+    command.current_dir(folder.path()).args(["run", "--config"]).arg(configuration);
+    Process::spawn(&mut command, &folder.path().join("output")).expect("the built program runs")
+}
