@@ -8,6 +8,7 @@ pub mod fault;
 pub mod gtid;
 pub mod pipeline;
 pub mod secret;
+pub mod source;
 pub mod status;
 pub mod telemetry;
 pub mod wire;

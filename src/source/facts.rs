@@ -1,0 +1,153 @@
+//! What the proxy knows of a source, read once a connection.
+
+use std::collections::BTreeMap;
+
+use super::{Client, ServerVersion, SourceError};
+use crate::binlog::ChecksumAlgorithm;
+
+/// `gtid_mode`. MySQL 5.6 calls the two in the middle UPGRADE_STEP_1 and UPGRADE_STEP_2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum GtidMode {
+    /// Transactions are anonymous.
+    Off,
+    /// New ones are anonymous, replicated ones may be either.
+    OffPermissive,
+    /// New ones have a GTID, replicated ones may be either.
+    OnPermissive,
+    /// All have a GTID.
+    On,
+}
+
+impl GtidMode {
+    /// Reads the variable's value.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.to_ascii_uppercase().as_str() {
+            "OFF" | "0" => Some(Self::Off),
+            "OFF_PERMISSIVE" | "UPGRADE_STEP_1" | "1" => Some(Self::OffPermissive),
+            "ON_PERMISSIVE" | "UPGRADE_STEP_2" | "2" => Some(Self::OnPermissive),
+            "ON" | "3" => Some(Self::On),
+            _ => None,
+        }
+    }
+
+    /// As servers from 5.7 on write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "OFF",
+            Self::OffPermissive => "OFF_PERMISSIVE",
+            Self::OnPermissive => "ON_PERMISSIVE",
+            Self::On => "ON",
+        }
+    }
+}
+
+/// What the proxy knows of a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceFacts {
+    /// By its greeting.
+    pub version: ServerVersion,
+    /// `server_id`; 0 is "none set", and then no replica is served.
+    pub server_id: u32,
+    /// `server_uuid`: MySQL 5.6 and later.
+    pub server_uuid: Option<String>,
+    /// `gtid_mode`: MySQL 5.6 and later.
+    pub gtid_mode: Option<GtidMode>,
+    /// `binlog_checksum`, which new files are written with; `None` also where the server knows no checksums.
+    pub binlog_checksum: ChecksumAlgorithm,
+    /// Whether the server has the variable `binlog_checksum` at all (MySQL 5.6.2, MariaDB 5.3).
+    pub knows_checksums: bool,
+    /// `lower_case_table_names`: 0 names differ by case, 1 stored in lower case, 2 compared without case.
+    pub lower_case_table_names: u8,
+    /// `gtid_domain_id`: MariaDB 10.0 and later.
+    pub gtid_domain_id: Option<u32>,
+    /// Whether the server writes a binary log.
+    pub log_bin: bool,
+    variables: BTreeMap<String, String>,
+}
+
+/// What is asked for, in one statement. Servers leave out what they do not know.
+const VARIABLES: &[&str] = &[
+    "binlog_checksum",
+    "binlog_do_db",
+    "binlog_format",
+    "binlog_row_event_max_size",
+    "binlog_row_image",
+    "binlog_row_metadata",
+    "binlog_row_value_options",
+    "binlog_transaction_compression",
+    "character_set_server",
+    "collation_server",
+    "encrypt_binlog",
+    "enforce_gtid_consistency",
+    "gtid_domain_id",
+    "gtid_mode",
+    "log_bin",
+    "log_bin_compress",
+    "log_slave_updates",
+    "lower_case_table_names",
+    "max_allowed_packet",
+    "net_write_timeout",
+    "read_only",
+    "rpl_semi_sync_master_enabled",
+    "rpl_semi_sync_source_enabled",
+    "server_id",
+    "server_uuid",
+    "sql_mode",
+    "system_time_zone",
+    "time_zone",
+    "version",
+    "version_comment",
+    "wsrep_on",
+];
+
+impl SourceFacts {
+    /// Asks the server: one statement.
+    pub async fn read(client: &mut Client) -> Result<Self, SourceError> {
+        let list = VARIABLES.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(",");
+        let answer = client.query(&format!("SHOW GLOBAL VARIABLES WHERE Variable_name IN ({list})")).await?;
+        let mut variables = BTreeMap::new();
+        for row in 0..answer.rows.len() {
+            if let (Some(name), Some(value)) = (answer.text(row, 0), answer.text(row, 1)) {
+                variables.insert(name.to_ascii_lowercase(), value);
+            }
+        }
+        Ok(Self::of(client.version().clone(), variables))
+    }
+
+    /// The facts in a server's variables, names in lower case.
+    pub fn of(version: ServerVersion, variables: BTreeMap<String, String>) -> Self {
+        let get = |name: &str| variables.get(name).map(String::as_str);
+        let checksum = get("binlog_checksum");
+        Self {
+            version,
+            server_id: get("server_id").and_then(|id| id.parse().ok()).unwrap_or(0),
+            server_uuid: get("server_uuid").filter(|uuid| !uuid.is_empty()).map(str::to_owned),
+            gtid_mode: get("gtid_mode").and_then(GtidMode::parse),
+            binlog_checksum: checksum.map_or(ChecksumAlgorithm::None, checksum_of),
+            knows_checksums: checksum.is_some(),
+            lower_case_table_names: get("lower_case_table_names").and_then(|text| text.parse().ok()).unwrap_or(0),
+            gtid_domain_id: get("gtid_domain_id").and_then(|id| id.parse().ok()),
+            log_bin: get("log_bin").is_some_and(is_on),
+            variables,
+        }
+    }
+
+    /// One of the server's variables as it writes it, if the server has it and we asked for it.
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(String::as_str)
+    }
+
+    /// Whether a variable is there and on.
+    pub fn is_on(&self, name: &str) -> bool {
+        self.variable(name).is_some_and(is_on)
+    }
+}
+
+fn is_on(text: &str) -> bool {
+    text.eq_ignore_ascii_case("ON") || text == "1"
+}
+
+/// The algorithm by its name.
+pub(super) fn checksum_of(text: &str) -> ChecksumAlgorithm {
+    if text.eq_ignore_ascii_case("CRC32") { ChecksumAlgorithm::Crc32 } else { ChecksumAlgorithm::None }
+}

@@ -1,0 +1,28 @@
+//! Being a replica of somebody: connection, login, queries, and the raw binary log stream.
+//!
+//! The client speaks packets itself; a library's client could neither send a raw dump nor set its flags. It knows nothing of
+//! rules, and of events only that each is a packet.
+
+mod client;
+mod connection;
+mod dump;
+mod endpoint;
+mod error;
+mod facts;
+mod greeting;
+mod login;
+mod result_set;
+mod rsa_key;
+mod tls;
+mod version;
+
+#[cfg(test)]
+mod scripted;
+
+pub use client::Client;
+pub use dump::{DumpRequest, DumpStart, EventStream, Identity};
+pub use endpoint::{Endpoint, TlsMode};
+pub use error::{Activity, SourceError};
+pub use facts::{GtidMode, SourceFacts};
+pub use result_set::ResultSet;
+pub use version::{ServerVersion, Vendor};
