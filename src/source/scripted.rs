@@ -178,7 +178,7 @@ async fn what_cannot_be_proved_is_refused_with_the_reason() {
         (switch("mysql_old_password", b"12345678"), "old_passwords=0"),
         (switch("mysql_clear_password", b""), "`mysql_clear_password`"),
         (switch("authentication_kerberos_client", b""), "the proxy knows mysql_native_password"),
-        (switch("mysql_native_password", b"short"), "nonce of 5 bytes"),
+        (switch("mysql_native_password", b"short"), "nonce of 6 bytes"),
         (switch("client_ed25519", NONCE), "client_ed25519 with a nonce of 21 bytes"),
         (vec![1, 9], "mysql_native_password went on"),
     ] {
