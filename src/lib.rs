@@ -7,6 +7,8 @@ pub mod ddl;
 pub mod fault;
 pub mod gtid;
 pub mod pipeline;
+pub mod replica;
+pub mod rewrite;
 pub mod secret;
 pub mod source;
 pub mod status;

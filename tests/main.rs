@@ -2,5 +2,7 @@
 
 mod catalogue;
 mod core_is_pure;
+mod corpus;
 mod live;
+mod passthrough;
 mod support;
