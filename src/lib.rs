@@ -4,6 +4,7 @@ pub mod admin;
 pub mod binlog;
 pub mod cli;
 pub mod ddl;
+pub mod demo;
 pub mod fault;
 pub mod gtid;
 pub mod pipeline;
