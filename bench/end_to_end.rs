@@ -200,7 +200,9 @@ async fn fill(source: &Server, megabytes: usize) -> Vec<Workload> {
     source.script("FLUSH BINARY LOGS").await;
     let begun = current_file(source).await;
     let insert = "INSERT INTO bench.wide (n, payload) SELECT n, REPEAT(CHAR(97 + n % 26), 7950) FROM bench.seed;\n";
-    source.script(&(insert.repeat(megabytes.div_ceil(8)) + "FLUSH BINARY LOGS; TRUNCATE bench.wide; FLUSH BINARY LOGS")).await;
+    source
+        .script(&(insert.repeat(megabytes.div_ceil(8)) + "FLUSH BINARY LOGS; TRUNCATE bench.wide; FLUSH BINARY LOGS"))
+        .await;
     workloads.push(workload(source, "large_rows", begun).await);
 
     let begun = current_file(source).await;
@@ -269,8 +271,9 @@ fn throughput(source: &Server, proxy: &Proxy, workload: &Workload, rounds: usize
             let walls: Vec<f64> = runs[way].iter().map(|run| run.wall).collect();
             [measure::percentile(&walls, 0.0), measure::percentile(&walls, 100.0)]
         };
-        let cpu = [middle(way, |run| run.cpu_source), middle(way, |run| run.cpu_proxy), middle(way, |run| run.cpu_reader)]
-            .map(|cpu| cpu / gigabytes);
+        let cpu =
+            [middle(way, |run| run.cpu_source), middle(way, |run| run.cpu_proxy), middle(way, |run| run.cpu_reader)]
+                .map(|cpu| cpu / gigabytes);
         println!(
             "    {way:<12} {:>6.0} MB/s  ratio {ratio:.2}  CPU s/GB: source {:.2}, proxy {:.2}, mysqlbinlog {:.2}",
             workload.bytes / 1e6 / wall,
@@ -292,7 +295,14 @@ fn dump(source: &Server, proxy: Option<&Proxy>, port: u16, file: &str, folder: &
     std::fs::create_dir_all(folder).expect("the folder can be written");
     let mut command = source.installation().client("mysqlbinlog");
     command
-        .args(["--no-defaults", "--read-from-remote-server", "--raw", "--host=127.0.0.1", "--user=repl", "--password=secret"])
+        .args([
+            "--no-defaults",
+            "--read-from-remote-server",
+            "--raw",
+            "--host=127.0.0.1",
+            "--user=repl",
+            "--password=secret",
+        ])
         .args(["--ssl-mode=DISABLED", "--get-server-public-key"])
         .arg(format!("--port={port}"))
         .arg(format!("--result-file={}/", folder.display()))

@@ -57,8 +57,10 @@ pub(crate) async fn measure(source: u16, proxy: &Proxy) -> Value {
     let micros = |from: Instant, to: Instant| to.saturating_duration_since(from).as_secs_f64() * 1e6;
     for ((way, _), arrivals) in ways.iter().zip(&received) {
         let totals: Vec<f64> = (WARM_UP..TRANSACTIONS).map(|n| micros(sent[n], arrivals[n])).collect();
-        let added: Vec<f64> = (WARM_UP..TRANSACTIONS).map(|n| micros(sent[n], arrivals[n]) - micros(sent[n], received[0][n])).collect();
-        let figures = [percentile(&totals, 50.0), percentile(&totals, 99.0), percentile(&added, 50.0), percentile(&added, 99.0)];
+        let added: Vec<f64> =
+            (WARM_UP..TRANSACTIONS).map(|n| micros(sent[n], arrivals[n]) - micros(sent[n], received[0][n])).collect();
+        let figures =
+            [percentile(&totals, 50.0), percentile(&totals, 99.0), percentile(&added, 50.0), percentile(&added, 99.0)];
         println!(
             "  {way:<12} p50 {:>6.0}  p99 {:>6.0}   added p50 {:>5.0}  p99 {:>5.0}",
             figures[0], figures[1], figures[2], figures[3]
@@ -73,7 +75,7 @@ fn endpoint(port: u16, user: &str, password: &str) -> Endpoint {
         host: "127.0.0.1".to_owned(),
         port,
         user: user.to_owned(),
-        password: Secret::from(password.to_owned()),
+        password: Secret::new(password),
         tls: TlsMode::Disabled,
         tls_ca: None,
         tls_cert: None,
@@ -85,12 +87,8 @@ fn endpoint(port: u16, user: &str, password: &str) -> Endpoint {
 /// When each transaction's commit arrived.
 async fn receive(endpoint: Endpoint, index: u32, start: DumpStart, ready: Arc<Barrier>) -> Vec<Instant> {
     let client = Client::connect(&endpoint).await.expect("the receiver may log in");
-    let identity = Identity {
-        server_id: 90_001 + index,
-        uuid: uuid::Uuid::new_v4(),
-        host: "latency".to_owned(),
-        port: 0,
-    };
+    let identity =
+        Identity { server_id: 90_001 + index, uuid: uuid::Uuid::new_v4(), host: "latency".to_owned(), port: 0 };
     let request = DumpRequest { identity, heartbeat: Duration::from_secs(5), flags: 0, start, session: Vec::new() };
     let mut stream = client.start_dump(request).await.expect("the dump begins");
     let mut arrivals: Vec<Option<Instant>> = vec![None; TRANSACTIONS];

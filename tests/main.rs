@@ -1,6 +1,7 @@
 //! One test binary, a line per module: servers are fetched and started once.
 
 mod catalogue;
+mod cli;
 mod core_is_pure;
 mod corpus;
 mod live;
