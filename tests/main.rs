@@ -4,6 +4,7 @@ mod catalogue;
 mod cli;
 mod core_is_pure;
 mod corpus;
+mod ddl_corpus;
 mod live;
 mod passthrough;
 mod support;
