@@ -75,15 +75,13 @@ impl Charset {
         let paired = match trail {
             Trail::Big5 => matches!(lead, 0xA1..=0xF9) && matches!(second, 0x40..=0x7E | 0xA1..=0xFE),
             Trail::Gbk => matches!(lead, 0x81..=0xFE) && matches!(second, 0x40..=0x7E | 0x80..=0xFE),
-            Trail::Sjis => {
-                matches!(lead, 0x81..=0x9F | 0xE0..=0xFC) && matches!(second, 0x40..=0x7E | 0x80..=0xFC)
-            }
+            Trail::Sjis => matches!(lead, 0x81..=0x9F | 0xE0..=0xFC) && matches!(second, 0x40..=0x7E | 0x80..=0xFC),
             Trail::Gb18030 => {
                 if !matches!(lead, 0x81..=0xFE) {
                     false
                 } else if second.is_ascii_digit() {
-                    let four = matches!(bytes.get(2), Some(0x81..=0xFE))
-                        && bytes.get(3).is_some_and(u8::is_ascii_digit);
+                    let four =
+                        matches!(bytes.get(2), Some(0x81..=0xFE)) && bytes.get(3).is_some_and(u8::is_ascii_digit);
                     return if four { 4 } else { 1 };
                 } else {
                     matches!(second, 0x40..=0x7E | 0x80..=0xFE)

@@ -189,9 +189,9 @@ impl<'a> Lexer<'a> {
                 }
                 b'#' => self.skip_line(),
                 b'-' if self.byte(self.at + 1) == Some(b'-')
-                    && self.byte(self.at + 2).is_none_or(|third| {
-                        self.rules.charset.is_space(third) || third.is_ascii_control()
-                    }) =>
+                    && self
+                        .byte(self.at + 2)
+                        .is_none_or(|third| self.rules.charset.is_space(third) || third.is_ascii_control()) =>
                 {
                     self.skip_line();
                 }
@@ -379,7 +379,10 @@ impl<'a> Lexer<'a> {
     }
 
     fn word(&mut self, start: usize, after_point: bool) -> Token {
-        while self.byte(self.at).is_some_and(|byte| is_word_byte(byte) && !(byte == 0xA0 && self.rules.charset.is_space(byte))) {
+        while self
+            .byte(self.at)
+            .is_some_and(|byte| is_word_byte(byte) && !(byte == 0xA0 && self.rules.charset.is_space(byte)))
+        {
             self.step_word();
         }
         let mut token = self.token(TokenKind::Word, start);

@@ -110,8 +110,7 @@ fn splice(
         None if object.column_qualifier => {
             // `t.c` means an unaliased table `t` in whatever database, unless two tables now have the same name.
             let ambiguous = statement.objects.iter().zip(mapped).any(|(other, new)| {
-                !other.column_qualifier
-                    && new.is_some_and(|new| new.name == name.name && new.database != name.database)
+                !other.column_qualifier && new.is_some_and(|new| new.name == name.name && new.database != name.database)
             });
             ambiguous.then_some(&name.database)
         }

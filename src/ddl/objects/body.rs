@@ -44,7 +44,17 @@ impl Parser<'_> {
         }
         let function = next.is_symbol(b'(');
         match token.keyword {
-            K::BEGIN | K::THEN | K::ELSE | K::DO | K::LOOP | K::REPEAT | K::IF | K::ELSEIF | K::WHILE | K::CASE | K::UNTIL => {
+            K::BEGIN
+            | K::THEN
+            | K::ELSE
+            | K::DO
+            | K::LOOP
+            | K::REPEAT
+            | K::IF
+            | K::ELSEIF
+            | K::WHILE
+            | K::CASE
+            | K::UNTIL => {
                 self.take();
             }
             K::DECLARE => self.declare(),
@@ -86,7 +96,9 @@ impl Parser<'_> {
                 }
                 self.list_and_rest(Role::Reference);
             }
-            K::ANALYZE | K::OPTIMIZE | K::REPAIR | K::CHECK | K::CHECKSUM if matches!(next.keyword, K::TABLE | K::TABLES) => {
+            K::ANALYZE | K::OPTIMIZE | K::REPAIR | K::CHECK | K::CHECKSUM
+                if matches!(next.keyword, K::TABLE | K::TABLES) =>
+            {
                 self.take();
                 self.take();
                 self.list_and_rest(Role::Reference);

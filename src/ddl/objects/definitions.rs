@@ -107,9 +107,21 @@ impl Parser<'_> {
                 self.accept(K::SET);
                 self.take();
             } else if matches!(token.keyword, K::ZEROFILL | K::BINARY)
-                || ["UNSIGNED", "SIGNED", "PRECISION", "VARYING", "VARCHAR", "VARBINARY", "ASCII", "UNICODE", "BYTE", "CHAR", "INT"]
-                    .iter()
-                    .any(|word| self.is_text(token, word))
+                || [
+                    "UNSIGNED",
+                    "SIGNED",
+                    "PRECISION",
+                    "VARYING",
+                    "VARCHAR",
+                    "VARBINARY",
+                    "ASCII",
+                    "UNICODE",
+                    "BYTE",
+                    "CHAR",
+                    "INT",
+                ]
+                .iter()
+                .any(|word| self.is_text(token, word))
             {
                 self.take();
             } else {

@@ -76,11 +76,52 @@ pub(super) struct Walked {
 fn follows_table(word: K) -> bool {
     matches!(
         word,
-        K::ON | K::USING | K::JOIN | K::INNER | K::CROSS | K::LEFT | K::RIGHT | K::NATURAL | K::STRAIGHT_JOIN | K::OUTER
-            | K::WHERE | K::GROUP | K::HAVING | K::ORDER | K::LIMIT | K::UNION | K::EXCEPT | K::INTERSECT | K::WINDOW
-            | K::PROCEDURE | K::INTO | K::LOCK | K::FOR | K::SET | K::SELECT | K::VALUES | K::WITH | K::RETURNING
-            | K::FETCH | K::THEN | K::DO | K::LOOP | K::USE | K::FORCE | K::IGNORE | K::PARTITION | K::QUALIFY
-            | K::READ | K::WRITE | K::AS | K::FROM | K::ELSE | K::UNTIL | K::TABLESAMPLE | K::KEY | K::INDEX
+        K::ON
+            | K::USING
+            | K::JOIN
+            | K::INNER
+            | K::CROSS
+            | K::LEFT
+            | K::RIGHT
+            | K::NATURAL
+            | K::STRAIGHT_JOIN
+            | K::OUTER
+            | K::WHERE
+            | K::GROUP
+            | K::HAVING
+            | K::ORDER
+            | K::LIMIT
+            | K::UNION
+            | K::EXCEPT
+            | K::INTERSECT
+            | K::WINDOW
+            | K::PROCEDURE
+            | K::INTO
+            | K::LOCK
+            | K::FOR
+            | K::SET
+            | K::SELECT
+            | K::VALUES
+            | K::WITH
+            | K::RETURNING
+            | K::FETCH
+            | K::THEN
+            | K::DO
+            | K::LOOP
+            | K::USE
+            | K::FORCE
+            | K::IGNORE
+            | K::PARTITION
+            | K::QUALIFY
+            | K::READ
+            | K::WRITE
+            | K::AS
+            | K::FROM
+            | K::ELSE
+            | K::UNTIL
+            | K::TABLESAMPLE
+            | K::KEY
+            | K::INDEX
     )
 }
 
@@ -124,7 +165,14 @@ impl Parser<'_> {
                         *top = next;
                     }
                     let mode = if frame.mode == Mode::ExpectTable { Mode::ExpectTable } else { Mode::Expression };
-                    frames.push(Frame { mode, scope: frame.scope, query: None, fresh: true, cases: 0, expression: None });
+                    frames.push(Frame {
+                        mode,
+                        scope: frame.scope,
+                        query: None,
+                        fresh: true,
+                        cases: 0,
+                        expression: None,
+                    });
                     continue;
                 }
                 TokenKind::Symbol(b')') => {
@@ -269,7 +317,17 @@ impl Parser<'_> {
                 self.take();
                 next.mode = Mode::AssignColumn;
             }
-            K::WHERE | K::GROUP | K::HAVING | K::ORDER | K::LIMIT | K::WINDOW | K::QUALIFY | K::PROCEDURE | K::LOCK | K::INTO | K::RETURNING
+            K::WHERE
+            | K::GROUP
+            | K::HAVING
+            | K::ORDER
+            | K::LIMIT
+            | K::WINDOW
+            | K::QUALIFY
+            | K::PROCEDURE
+            | K::LOCK
+            | K::INTO
+            | K::RETURNING
                 if in_tables || frame.mode == Mode::AssignValue =>
             {
                 self.take();
@@ -349,8 +407,7 @@ impl Parser<'_> {
 
     /// Whether TABLE begins a `TABLE t` statement here.
     fn begins_table_statement(&mut self, frame: &Frame, outermost: bool, flavor: Flavor) -> bool {
-        let possible =
-            frame.fresh || (matches!(flavor, Flavor::CreateTable(_)) && outermost && frame.query.is_none());
+        let possible = frame.fresh || (matches!(flavor, Flavor::CreateTable(_)) && outermost && frame.query.is_none());
         possible && self.peek_at(1).is_name()
     }
 
@@ -412,7 +469,8 @@ impl Parser<'_> {
         let open = usize::from(self.peek_at(1).is_symbol(b'=')) + 1;
         let first = self.peek_at(open + 1);
         self.peek_at(open).is_symbol(b'(')
-            && (first.is_symbol(b')') || first.is_symbol(b'.')
+            && (first.is_symbol(b')')
+                || first.is_symbol(b'.')
                 || (first.is_name() && !matches!(first.keyword, K::SELECT | K::WITH | K::VALUES | K::TABLE)))
     }
 
@@ -429,7 +487,12 @@ impl Parser<'_> {
 
     /// `FOR UPDATE OF t1, t2`: the tables of a locking clause are named as columns name them.
     fn locking_clause(&mut self, scope: usize) {
-        if !self.accept(K::UPDATE) && !(self.peek().is_name() && self.word_at(1) == K::OF && { self.take(); true }) {
+        if !self.accept(K::UPDATE)
+            && !(self.peek().is_name() && self.word_at(1) == K::OF && {
+                self.take();
+                true
+            })
+        {
             return;
         }
         if !self.accept(K::OF) {
@@ -543,7 +606,9 @@ impl Parser<'_> {
             || match word {
                 K::FULL => matches!(self.word_at(1), K::JOIN | K::OUTER),
                 K::OFFSET => matches!(self.peek_at(1).kind, TokenKind::Number | TokenKind::Variable),
-                K::MINUS => matches!(self.word_at(1), K::SELECT | K::ALL | K::DISTINCT) || self.peek_at(1).is_symbol(b'('),
+                K::MINUS => {
+                    matches!(self.word_at(1), K::SELECT | K::ALL | K::DISTINCT) || self.peek_at(1).is_symbol(b'(')
+                }
                 _ => false,
             }
     }
