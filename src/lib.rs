@@ -3,13 +3,11 @@
 pub mod admin;
 pub mod binlog;
 pub mod cli;
+pub mod config;
 pub mod ddl;
-pub mod demo;
 pub mod fault;
 pub mod gtid;
 pub mod pipeline;
-pub mod replica;
-pub mod rewrite;
 pub mod secret;
 pub mod source;
 pub mod status;

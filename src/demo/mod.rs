@@ -1,3 +1,0 @@
-//! `replproxy demo`.
-
-mod story;

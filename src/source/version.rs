@@ -1,0 +1,98 @@
+//! Which server answers, by the version text of its greeting.
+
+use std::fmt;
+
+/// Who makes the server. Percona Server and the cloud vendors' builds of MySQL count as MySQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Vendor {
+    /// MySQL and what is built from it.
+    MySql,
+    /// MariaDB.
+    MariaDb,
+}
+
+impl fmt::Display for Vendor {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::MySql => "MySQL",
+            Self::MariaDb => "MariaDB",
+        })
+    }
+}
+
+/// A server's version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerVersion {
+    /// As the server writes it, without the `5.5.5-` that MariaDB puts in front for old replicas.
+    pub text: String,
+    /// `major * 10000 + minor * 100 + patch`: 50729 for 5.7.29, 101119 for 10.11.19.
+    pub number: u32,
+    /// Who makes it.
+    pub vendor: Vendor,
+}
+
+impl ServerVersion {
+    /// Reads the version text of a greeting or of `SELECT VERSION()`. Nothing if it does not begin with `major.minor`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let vendor = if text.to_ascii_lowercase().contains("mariadb") { Vendor::MariaDb } else { Vendor::MySql };
+        let text = match vendor {
+            Vendor::MariaDb => text.strip_prefix("5.5.5-").unwrap_or(text),
+            Vendor::MySql => text,
+        };
+        let mut parts = text.splitn(3, '.').map(|part| {
+            let digits = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
+            part[..digits].parse::<u32>().ok()
+        });
+        let (major, minor) = (parts.next()??, parts.next()??);
+        let patch = parts.next().flatten().unwrap_or(0);
+        if major > 9999 || minor > 99 {
+            return None;
+        }
+        Some(Self { text: text.to_owned(), number: major * 10_000 + minor * 100 + patch.min(99), vendor })
+    }
+
+    /// Whether this is MySQL of at least the number, such as `80026`.
+    pub fn is_mysql_since(&self, number: u32) -> bool {
+        self.vendor == Vendor::MySql && self.number >= number
+    }
+
+    /// Whether this is MariaDB of at least the number, such as `100500`.
+    pub fn is_mariadb_since(&self, number: u32) -> bool {
+        self.vendor == Vendor::MariaDb && self.number >= number
+    }
+}
+
+impl fmt::Display for ServerVersion {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.vendor {
+            Vendor::MySql => write!(formatter, "MySQL {}", self.text),
+            Vendor::MariaDb => formatter.write_str(&self.text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_every_family_are_read() {
+        for (text, number, vendor, kept) in [
+            ("5.1.73-log", 50173, Vendor::MySql, "5.1.73-log"),
+            ("5.7.29", 50729, Vendor::MySql, "5.7.29"),
+            ("8.0.41-0ubuntu0.22.04.1", 80041, Vendor::MySql, "8.0.41-0ubuntu0.22.04.1"),
+            ("9.7.4-LTS-Debian", 90704, Vendor::MySql, "9.7.4-LTS-Debian"),
+            ("26.10.0", 261000, Vendor::MySql, "26.10.0"),
+            ("5.6.42.0", 50642, Vendor::MySql, "5.6.42.0"),
+            ("5.5.5-10.11.19-MariaDB-log", 101119, Vendor::MariaDb, "10.11.19-MariaDB-log"),
+            ("11.8.6-MariaDB", 110806, Vendor::MariaDb, "11.8.6-MariaDB"),
+            ("5.5.68-MariaDB", 50568, Vendor::MariaDb, "5.5.68-MariaDB"),
+        ] {
+            let version = ServerVersion::parse(text).expect(text);
+            assert_eq!((version.number, version.vendor, version.text.as_str()), (number, vendor, kept));
+        }
+        for text in ["", "x", "5", "5.", ".5", "99999999999999999999.1", "5.777"] {
+            assert_eq!(ServerVersion::parse(text), None, "{text}");
+        }
+    }
+}
