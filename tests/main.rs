@@ -1,7 +1,11 @@
 //! One test binary, a line per module: servers are fetched and started once.
 
 mod catalogue;
+mod cli;
 mod config;
 mod core_is_pure;
+mod corpus;
+mod ddl_corpus;
 mod live;
+mod passthrough;
 mod support;

@@ -2,47 +2,8 @@
 
 use bytes::Bytes;
 
-use super::{ChecksumAlgorithm, DamagedEvent, Event, EventType, HEADER_LENGTH, Header};
+use super::{ChecksumAlgorithm, DamagedEvent, Event, EventType, HEADER_LENGTH, Header, ServerVersion, Vendor};
 use crate::wire::Cursor;
-
-/// Who wrote a file; the version string decides, as it does in every server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Vendor {
-    /// MySQL, Percona Server and other builds that do not name MariaDB in their version.
-    MySql,
-    /// MariaDB: `-MariaDB` stands in the version string.
-    MariaDb,
-}
-
-/// The version of a server, as its version string states it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerVersion {
-    /// The string without MariaDB's `5.5.5-` prefix, for example `10.11.19-MariaDB-log`.
-    pub text: String,
-    /// `major * 10000 + minor * 100 + patch`, for example 50729 or 101119.
-    pub number: u32,
-    /// Whose server it is.
-    pub vendor: Vendor,
-}
-
-impl ServerVersion {
-    /// Reads a version string. Parts that are not numbers count as 0.
-    pub fn parse(text: &str) -> Self {
-        let vendor = if text.contains("-MariaDB") { Vendor::MariaDb } else { Vendor::MySql };
-        // MariaDB 10 greets old replicas as "5.5.5-10.11.19-MariaDB": they refuse a first digit they do not know.
-        let text = match (vendor, text.strip_prefix("5.5.5-")) {
-            (Vendor::MariaDb, Some(rest)) => rest,
-            _ => text,
-        };
-        let mut parts = text.splitn(3, '.').map(|part| {
-            let digits = part.bytes().take_while(u8::is_ascii_digit).count();
-            part[..digits].parse::<u32>().unwrap_or(0).min(9999)
-        });
-        let mut next = || parts.next().unwrap_or(0);
-        let number = next() * 10_000 + next() * 100 + next();
-        Self { text: text.to_owned(), number, vendor }
-    }
-}
 
 /// The body: `u16 binlog_version | char[50] server_version | u32 created | u8 header_length | u8 post_header_length[n]`
 /// and, from MySQL 5.6.1 and MariaDB 5.3.0 on, `u8 checksum_algorithm | u32 checksum` (both there even where the
@@ -94,7 +55,13 @@ impl FormatDescription {
         let version = cursor.u16()?;
         let text = cursor.take(50)?;
         let text = &text[..text.iter().position(|&byte| byte == 0).unwrap_or(50)];
-        let server = ServerVersion::parse(&String::from_utf8_lossy(text));
+        let text = String::from_utf8_lossy(text);
+        // A version that nobody can read is older than all that matters here.
+        let server = ServerVersion::parse(&text).unwrap_or_else(|| ServerVersion {
+            text: text.into_owned(),
+            number: 0,
+            vendor: Vendor::MySql,
+        });
         let created = cursor.u32()?;
         let header_length = cursor.u8()?;
         if version != 4 || usize::from(header_length) != HEADER_LENGTH {

@@ -7,12 +7,19 @@ mod event;
 mod event_type;
 mod file;
 mod format;
+mod payload;
+mod version;
 mod views;
 
 pub use event::{ChecksumAlgorithm, DamagedEvent, Event, HEADER_LENGTH, Header, flags};
 pub use event_type::EventType;
 pub use file::{FileError, FileReader, MAX_EVENT_LENGTH};
-pub use format::{FormatDescription, FormatError, ServerVersion, Vendor, for_mid_file};
+pub use format::{FormatDescription, FormatError, for_mid_file};
+pub use payload::{
+    MAX_OPENED_LENGTH, PayloadError, close_statement, close_transaction, open_statement, open_transaction,
+    packed_width, put_packed,
+};
+pub use version::{ServerVersion, Vendor};
 pub use views::{
     ExecuteLoadQuery, Gtid, LengthField, MariaDbGtid, Query, Rotate, Rows, StatusVariable, StatusVariables, TableMap,
     status_code,

@@ -7,8 +7,15 @@
 use std::ops::Range;
 
 mod analyze;
+mod charset;
+mod definition;
+mod keyword;
+mod kind;
+mod lexer;
+mod objects;
 mod reserved;
 mod rewrite;
+mod second_opinion;
 
 pub use analyze::analyze;
 pub use reserved::{is_plain_identifier, reserved_words};
@@ -123,6 +130,9 @@ pub struct Object {
     pub span: Range<usize>,
     /// For `db.tbl.col` or `tbl.col` mentions of a table by a column reference: the splice must not add a qualifier.
     pub column_qualifier: bool,
+    /// Index of the object that lends its database to this mention where the text has none: the table of a FOREIGN
+    /// KEY … REFERENCES, the routine, trigger or event of a body. `None`: the session's default database is meant.
+    pub inherits: Option<usize>,
 }
 
 /// One element of a comma separated list that can be split: a table of `DROP TABLE a, b`, a pair of `RENAME TABLE a TO b, …`.
@@ -151,6 +161,9 @@ pub struct Statement {
     pub opens_transaction: bool,
     /// `CREATE TEMPORARY TABLE` / `DROP TEMPORARY TABLE`.
     pub temporary: bool,
+    /// The body of a routine, trigger, event or compound statement could not be read to its end with certainty (prepared
+    /// statements, other languages): it may name objects that [`Statement::objects`] does not have.
+    pub body_opaque: bool,
     /// Why the kind is `unknown` or the objects are not certain: a sentence for the operator.
     pub doubt: Option<String>,
 }

@@ -1,5 +1,13 @@
 //! What a route does to a stream of events. Pure: bytes and values in, bytes and values out.
 
 pub mod coordinates;
+mod group;
+mod numbering;
 pub mod policy;
 pub mod rules;
+mod statement;
+mod stream;
+
+pub use group::MAX_LENGTH_BUFFER;
+pub use numbering::{Numbering, served_file_name, source_file_name};
+pub use stream::{MAX_HELD_BYTES, Note, Step, Stop, Stream, StreamOptions};

@@ -14,15 +14,14 @@ mod login;
 mod result_set;
 mod rsa_key;
 mod tls;
-mod version;
 
 #[cfg(test)]
 mod scripted;
 
+pub use crate::binlog::{ServerVersion, Vendor};
 pub use client::Client;
 pub use dump::{DumpRequest, DumpStart, EventStream, Identity};
 pub use endpoint::{Endpoint, TlsMode};
 pub use error::{Activity, SourceError};
 pub use facts::{GtidMode, SourceFacts};
 pub use result_set::ResultSet;
-pub use version::{ServerVersion, Vendor};

@@ -127,6 +127,11 @@ impl Server {
         self.server_id
     }
 
+    /// The process, for what the kernel says of it.
+    pub(crate) fn process_id(&self) -> u32 {
+        self.process.as_ref().expect("the server runs").id()
+    }
+
     /// How its programs run.
     pub(crate) fn installation(&self) -> &Installation {
         &self.installation

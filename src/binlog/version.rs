@@ -1,4 +1,4 @@
-//! Which server answers, by the version text of its greeting.
+//! Which server wrote a file or answers a login, by its version text.
 
 use std::fmt;
 

@@ -1,0 +1,170 @@
+//! CREATE, ALTER, DROP, RENAME and TRUNCATE of tables, and CREATE and DROP of indexes.
+
+use super::Parser;
+use super::walk::{Flavor, Mode};
+use crate::ddl::keyword::Keyword as K;
+use crate::ddl::lexer::TokenKind;
+use crate::ddl::{ListItem, ObjectType, Role};
+
+impl Parser<'_> {
+    /// After `CREATE [OR REPLACE] [TEMPORARY] TABLE`.
+    pub(in crate::ddl) fn create_table(&mut self) {
+        self.skip_if_exists();
+        let Some(table) = self.named(ObjectType::Table, Role::Target, None) else { return };
+        let parenthesised = self.peek().is_symbol(b'(') && self.word_at(1) == K::LIKE;
+        if self.word() == K::LIKE || parenthesised {
+            if parenthesised {
+                self.take();
+            }
+            self.take();
+            self.named(ObjectType::Table, Role::Reference, None);
+            if parenthesised {
+                self.expect_symbol(b')');
+            }
+        } else if self.at_end() {
+            self.doubt("a table's definition is missing");
+        }
+        let scope = self.table_scope(table);
+        self.walk(Mode::Expression, scope, Flavor::CreateTable(table));
+    }
+
+    /// A scope that knows one table by its own name.
+    pub(super) fn table_scope(&mut self, table: usize) -> usize {
+        let scope = self.open_scope(None);
+        let name = self.objects.get(table).map(|object| super::Name {
+            start: object.span.start,
+            end: object.span.end,
+            quoted: matches!(self.sql.get(object.span.start), Some(b'`' | b'"')),
+        });
+        self.add_entry(scope, Some(table), name);
+        scope
+    }
+
+    /// After `ALTER [ONLINE] [IGNORE] TABLE`.
+    pub(in crate::ddl) fn alter_table(&mut self) {
+        self.skip_if_exists();
+        let Some(table) = self.named(ObjectType::Table, Role::Target, None) else { return };
+        self.skip_wait();
+        let scope = self.table_scope(table);
+        self.walk(Mode::Expression, scope, Flavor::AlterTable(table));
+    }
+
+    /// `WAIT n` and `NOWAIT`, where MariaDB has them.
+    pub(super) fn skip_wait(&mut self) {
+        if self.accept(K::WAIT) {
+            self.take();
+        } else {
+            self.accept(K::NOWAIT);
+        }
+    }
+
+    /// RENAME, EXCHANGE and CONVERT of an ALTER TABLE.
+    pub(super) fn alter_clause(&mut self) {
+        match self.take().keyword {
+            K::RENAME => {
+                if matches!(self.word(), K::COLUMN | K::INDEX | K::KEY) {
+                    return;
+                }
+                if !self.accept(K::TO) && !self.accept(K::AS) {
+                    self.accept_symbol(b'=');
+                }
+                self.named(ObjectType::Table, Role::Target, None);
+            }
+            K::EXCHANGE if self.word() == K::PARTITION => {
+                self.take();
+                self.name();
+                if self.accept(K::WITH) && self.accept(K::TABLE) {
+                    self.named(ObjectType::Table, Role::Reference, None);
+                } else {
+                    self.doubt_here("EXCHANGE PARTITION is not understood");
+                }
+            }
+            K::CONVERT if self.word() == K::PARTITION => {
+                self.take();
+                self.name();
+                if self.accept(K::TO) && self.accept(K::TABLE) {
+                    self.named(ObjectType::Table, Role::Target, None);
+                } else {
+                    self.doubt_here("CONVERT PARTITION is not understood");
+                }
+            }
+            K::CONVERT if self.word() == K::TABLE => {
+                self.take();
+                self.named(ObjectType::Table, Role::Target, None);
+            }
+            _ => {}
+        }
+    }
+
+    /// After `DROP [TEMPORARY] TABLE`, or another DROP that takes a list of names.
+    pub(in crate::ddl) fn drop_list(&mut self, object_type: ObjectType) {
+        self.skip_if_exists();
+        self.named_list(object_type);
+        if !self.accept(K::RESTRICT) {
+            self.accept(K::CASCADE);
+        }
+        self.skip_wait();
+        if !self.at_end() {
+            self.doubt_here("something follows the names");
+        }
+    }
+
+    /// After `RENAME TABLE`.
+    pub(in crate::ddl) fn rename_table(&mut self) {
+        self.skip_if_exists();
+        self.peek();
+        let borders = self.next_borders();
+        loop {
+            let Some(old) = self.named(ObjectType::Table, Role::Target, None) else { return };
+            self.skip_wait();
+            if !self.accept(K::TO) {
+                self.doubt_here("RENAME lacks TO");
+                return;
+            }
+            let Some(new) = self.named(ObjectType::Table, Role::Target, None) else { return };
+            let span = self.whole_span(old).start..self.whole_span(new).end;
+            self.items.push(ListItem { span, objects: vec![old, new] });
+            if !self.accept_symbol(b',') {
+                break;
+            }
+        }
+        self.forget_items_across(borders);
+        self.only_end();
+    }
+
+    /// After `TRUNCATE`.
+    pub(in crate::ddl) fn truncate(&mut self) {
+        self.accept(K::TABLE);
+        self.named(ObjectType::Table, Role::Target, None);
+        self.skip_wait();
+        self.only_end();
+    }
+
+    /// After `CREATE … INDEX` or `DROP INDEX`: the index's name, then ON and the table.
+    pub(in crate::ddl) fn index_of_table(&mut self) {
+        self.skip_if_exists();
+        if self.word() != K::ON || self.word_at(1) == K::ON {
+            self.name();
+        }
+        // CREATE INDEX name USING BTREE ON t.
+        if matches!(self.word(), K::USING | K::TYPE) {
+            self.take();
+            self.take();
+        }
+        if !self.accept(K::ON) {
+            self.doubt_here("the index names no table");
+            return;
+        }
+        let Some(table) = self.named(ObjectType::Table, Role::Target, None) else { return };
+        self.skip_wait();
+        let scope = self.table_scope(table);
+        self.walk(Mode::Expression, scope, Flavor::Plain);
+    }
+
+    /// Doubts the statement unless nothing is left.
+    pub(in crate::ddl) fn only_end(&mut self) {
+        if !self.at_end() && self.peek().kind != TokenKind::End {
+            self.doubt_here("something follows that the grammar does not have");
+        }
+    }
+}

@@ -1,0 +1,683 @@
+//! The walk over expressions and queries: which words are tables, which are aliases, which are columns.
+//!
+//! A stack of frames, one a parenthesis, holds where in a query the walk is. The same walk reads the rest of a
+//! CREATE TABLE, an ALTER TABLE, a DML statement or a statement of a routine's body, since all of them are a few
+//! clauses of their own around expressions and queries.
+
+use super::{Chain, Name, Parser};
+use crate::ddl::keyword::Keyword as K;
+use crate::ddl::lexer::{Token, TokenKind};
+use crate::ddl::{ObjectType, Role};
+
+/// Parentheses nested deeper than this are refused: no server's stack takes them.
+const DEEPEST_NESTING: usize = 65_536;
+/// Columns that an UPDATE may assign.
+const MOST_ASSIGNMENTS: usize = 65_536;
+
+/// Where in a query a frame is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// An expression, or anything else that names no table by itself.
+    Expression,
+    /// Between SELECT and FROM.
+    SelectList,
+    /// A table comes next.
+    ExpectTable,
+    /// A table has been read.
+    AfterTable,
+    /// After ON or USING.
+    JoinCondition,
+    /// An assignment's column comes next.
+    AssignColumn,
+    /// After an assignment's column.
+    AssignValue,
+}
+
+/// Whose clauses the walk knows besides expressions and queries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flavor {
+    /// None.
+    Plain,
+    /// CREATE TABLE of this object.
+    CreateTable(usize),
+    /// ALTER TABLE of this object.
+    AlterTable(usize),
+    /// UPDATE: SET begins its assignments.
+    Update,
+    /// Ends before UPDATE or DELETE that follow a WITH clause.
+    With,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Frame {
+    mode: Mode,
+    /// Names are looked up from here.
+    scope: usize,
+    /// The scope of the query expression in this frame, once there is one.
+    query: Option<usize>,
+    /// Nothing but the beginning of a query has been seen.
+    fresh: bool,
+    /// CASE expressions that have not ended.
+    cases: u32,
+    /// The parenthesis holds the body of this common table expression; `true` when it may name itself.
+    expression: Option<(Name, bool)>,
+}
+
+/// What a walk found besides objects.
+#[derive(Debug, Default)]
+pub(super) struct Walked {
+    /// Left sides of assignments, with the scope they are read in.
+    pub(super) assigned: Vec<Chain>,
+    /// The scope of the base query, where common table expressions are known.
+    pub(super) query: Option<usize>,
+}
+
+/// Words that cannot be an alias after a table.
+fn follows_table(word: K) -> bool {
+    matches!(
+        word,
+        K::ON
+            | K::USING
+            | K::JOIN
+            | K::INNER
+            | K::CROSS
+            | K::LEFT
+            | K::RIGHT
+            | K::NATURAL
+            | K::STRAIGHT_JOIN
+            | K::OUTER
+            | K::WHERE
+            | K::GROUP
+            | K::HAVING
+            | K::ORDER
+            | K::LIMIT
+            | K::UNION
+            | K::EXCEPT
+            | K::INTERSECT
+            | K::WINDOW
+            | K::PROCEDURE
+            | K::INTO
+            | K::LOCK
+            | K::FOR
+            | K::SET
+            | K::SELECT
+            | K::VALUES
+            | K::WITH
+            | K::RETURNING
+            | K::FETCH
+            | K::THEN
+            | K::DO
+            | K::LOOP
+            | K::USE
+            | K::FORCE
+            | K::IGNORE
+            | K::PARTITION
+            | K::QUALIFY
+            | K::READ
+            | K::WRITE
+            | K::AS
+            | K::FROM
+            | K::ELSE
+            | K::UNTIL
+            | K::TABLESAMPLE
+            | K::KEY
+            | K::INDEX
+    )
+}
+
+impl Parser<'_> {
+    /// Walks to the end of the statement. `scope` is what its names are looked up in.
+    pub(super) fn walk(&mut self, mode: Mode, scope: usize, flavor: Flavor) -> Walked {
+        let mut walked = Walked::default();
+        let base = Frame { mode, scope, query: None, fresh: true, cases: 0, expression: None };
+        let mut frames = vec![base];
+        while let Some(&frame) = frames.last() {
+            let token = self.peek();
+            let outermost = frames.len() == 1;
+            let mut next = Frame { fresh: false, ..frame };
+            match token.kind {
+                TokenKind::End => {
+                    if !outermost {
+                        self.doubt("a parenthesis is not closed");
+                    }
+                    break;
+                }
+                TokenKind::Symbol(b';') if self.in_body => {
+                    if !outermost {
+                        self.doubt("a parenthesis is not closed");
+                    }
+                    break;
+                }
+                TokenKind::Symbol(b';') => {
+                    self.take();
+                    if self.peek().kind != TokenKind::End {
+                        self.give_up("several statements in one text");
+                    }
+                    continue;
+                }
+                TokenKind::Symbol(b'(') => {
+                    self.take();
+                    if frames.len() >= DEEPEST_NESTING {
+                        self.give_up("parentheses are nested deeper than any server allows");
+                        break;
+                    }
+                    if let Some(top) = frames.last_mut() {
+                        *top = next;
+                    }
+                    let mode = if frame.mode == Mode::ExpectTable { Mode::ExpectTable } else { Mode::Expression };
+                    frames.push(Frame {
+                        mode,
+                        scope: frame.scope,
+                        query: None,
+                        fresh: true,
+                        cases: 0,
+                        expression: None,
+                    });
+                    continue;
+                }
+                TokenKind::Symbol(b')') => {
+                    if outermost {
+                        self.give_up("a parenthesis is closed that was not opened");
+                        break;
+                    }
+                    self.take();
+                    frames.pop();
+                    if let Some((name, recursive)) = frame.expression {
+                        let more = self.after_expression(&mut frames, name, recursive);
+                        if !more && flavor == Flavor::With && frames.len() == 1 && self.word() != K::SELECT {
+                            break;
+                        }
+                        continue;
+                    }
+                    if let Some(outer) = frames.last_mut().filter(|outer| outer.mode == Mode::ExpectTable) {
+                        outer.mode = Mode::AfterTable;
+                        let scope = outer.scope;
+                        let entry = frame.query.map(|_| self.add_entry(scope, None, None));
+                        self.after_table(entry);
+                    }
+                    continue;
+                }
+                TokenKind::Symbol(b',') => {
+                    self.take();
+                    next.mode = match frame.mode {
+                        Mode::AfterTable | Mode::JoinCondition => Mode::ExpectTable,
+                        Mode::AssignValue => Mode::AssignColumn,
+                        other => other,
+                    };
+                }
+                TokenKind::Word | TokenKind::Quoted => {
+                    if self.stops_in_body(outermost, frame.cases, token.keyword) {
+                        break;
+                    }
+                    self.walk_word(token, &mut frames, flavor, &mut walked);
+                    continue;
+                }
+                TokenKind::Variable => {
+                    self.take();
+                    // `@@global.name`: the parts after the points are no columns.
+                    while self.peek().is_symbol(b'.') && self.peek_at(1).is_name() {
+                        self.take();
+                        self.take();
+                    }
+                }
+                TokenKind::String | TokenKind::Number | TokenKind::Symbol(_) => {
+                    self.take();
+                }
+            }
+            if let Some(top) = frames.last_mut() {
+                *top = next;
+            }
+        }
+        walked.query = frames.first().and_then(|base| base.query);
+        walked
+    }
+
+    /// Words that end a statement or a condition in a routine's body.
+    fn stops_in_body(&self, outermost: bool, cases: u32, word: K) -> bool {
+        self.in_body
+            && outermost
+            && match word {
+                K::THEN | K::ELSE => cases == 0,
+                K::DO | K::LOOP | K::ELSEIF => true,
+                _ => false,
+            }
+    }
+
+    /// One word or quoted name.
+    fn walk_word(&mut self, token: Token, frames: &mut Vec<Frame>, flavor: Flavor, walked: &mut Walked) {
+        let index = frames.len().saturating_sub(1);
+        let Some(&frame) = frames.last() else { return };
+        let mut next = Frame { fresh: false, ..frame };
+        let mut inner = None;
+        let in_tables = matches!(frame.mode, Mode::AfterTable | Mode::JoinCondition);
+        let qualifies = self.peek_at(1).is_symbol(b'.') && token.keyword != K::FROM;
+        let word = if qualifies { K::NONE } else { token.keyword };
+        let outermost = frames.len() == 1;
+        let in_query = frame.query.is_some();
+        match word {
+            K::SELECT => {
+                self.take();
+                self.begin_query(&mut next);
+                next.mode = Mode::SelectList;
+            }
+            K::WITH if self.begins_expressions(&frame, outermost, flavor) => {
+                self.take();
+                let recursive = self.accept(K::RECURSIVE);
+                let query = self.open_scope(Some(frame.scope));
+                next.query = Some(query);
+                next.scope = query;
+                inner = self.open_expression(query, recursive);
+            }
+            K::TABLE if self.begins_table_statement(&frame, outermost, flavor) => {
+                self.take();
+                self.begin_query(&mut next);
+                next.mode = Mode::ExpectTable;
+            }
+            K::VALUES if frame.fresh && (!outermost || frame.mode == Mode::ExpectTable) => {
+                self.take();
+                self.begin_query(&mut next);
+                next.mode = Mode::Expression;
+            }
+            K::FROM => {
+                self.take();
+                if frame.mode == Mode::SelectList {
+                    next.mode = Mode::ExpectTable;
+                }
+            }
+            K::UNION if flavor != Flavor::Plain && !in_query && self.is_merge_list() => {
+                self.take();
+                self.merge_list();
+            }
+            K::UNION | K::EXCEPT | K::INTERSECT | K::MINUS if word != K::MINUS || in_tables => {
+                self.take();
+                while matches!(self.word(), K::ALL | K::DISTINCT) {
+                    self.take();
+                }
+                next.mode = Mode::Expression;
+                next.fresh = true;
+                // A set operation inside `FROM ((SELECT …) UNION (SELECT …))` makes the parenthesis a derived table.
+                if next.query.is_none() && !outermost {
+                    next.query = Some(self.open_scope(Some(frame.scope)));
+                }
+            }
+            K::JOIN | K::STRAIGHT_JOIN if in_tables => {
+                self.take();
+                next.mode = Mode::ExpectTable;
+            }
+            K::ON if in_tables => {
+                self.take();
+                let duplicate = self.word() == K::DUPLICATE;
+                next.mode = if duplicate { Mode::Expression } else { Mode::JoinCondition };
+            }
+            K::USING if in_tables => {
+                self.take();
+                next.mode = Mode::JoinCondition;
+            }
+            K::SET if flavor == Flavor::Update && outermost && in_tables => {
+                self.take();
+                next.mode = Mode::AssignColumn;
+            }
+            K::WHERE
+            | K::GROUP
+            | K::HAVING
+            | K::ORDER
+            | K::LIMIT
+            | K::WINDOW
+            | K::QUALIFY
+            | K::PROCEDURE
+            | K::LOCK
+            | K::INTO
+            | K::RETURNING
+                if in_tables || frame.mode == Mode::AssignValue =>
+            {
+                self.take();
+                next.mode = Mode::Expression;
+            }
+            K::CASE => {
+                self.take();
+                next.cases += 1;
+            }
+            K::END => {
+                self.take();
+                next.cases = next.cases.saturating_sub(1);
+            }
+            K::REFERENCES if !in_query && self.owner_of_clauses(flavor).is_some() => {
+                self.take();
+                let owner = self.owner_of_clauses(flavor);
+                self.named(ObjectType::Table, Role::Reference, owner);
+            }
+            K::START if matches!(flavor, Flavor::CreateTable(_)) && outermost && self.word_at(1) == K::TRANSACTION => {
+                self.take();
+                self.take();
+                self.opens_transaction |= !self.in_body;
+            }
+            K::AS | K::IGNORE | K::REPLACE if matches!(flavor, Flavor::CreateTable(_)) && outermost && !in_query => {
+                self.take();
+                next.fresh = true;
+            }
+            K::RENAME | K::EXCHANGE | K::CONVERT if matches!(flavor, Flavor::AlterTable(_)) && outermost => {
+                self.alter_clause();
+            }
+            K::NEXT | K::PREVIOUS if self.word_at(1) == K::VALUE && self.word_at(2) == K::FOR => {
+                self.take();
+                self.take();
+                self.take();
+                self.named(ObjectType::Sequence, Role::Reference, None);
+            }
+            K::NEXTVAL | K::LASTVAL | K::SETVAL if self.context.mariadb && self.peek_at(1).is_symbol(b'(') => {
+                self.take();
+                self.take();
+                self.named(ObjectType::Sequence, Role::Reference, None);
+                inner = Some(Frame::inside(&next));
+            }
+            K::ROW | K::TYPE if self.in_body && self.is_type_of() => self.type_of(),
+            K::FOR if in_tables => {
+                self.take();
+                self.locking_clause(frame.scope);
+                next.mode = Mode::Expression;
+            }
+            _ if frame.mode == Mode::ExpectTable => inner = self.table_factor(token, &mut next),
+            _ => self.column(&frame, &mut next, walked),
+        }
+        if let Some(top) = frames.get_mut(index) {
+            *top = next;
+        }
+        frames.extend(inner);
+    }
+
+    /// Enters a SELECT, TABLE or VALUES in a frame.
+    fn begin_query(&mut self, frame: &mut Frame) {
+        let query = match frame.query {
+            Some(query) => query,
+            None => self.open_scope(Some(frame.scope)),
+        };
+        frame.query = Some(query);
+        frame.scope = self.open_scope(Some(query));
+    }
+
+    /// Whether WITH begins common table expressions here, and is not `WITH ROLLUP`, `WITH CHECK OPTION`, ….
+    fn begins_expressions(&mut self, frame: &Frame, outermost: bool, flavor: Flavor) -> bool {
+        frame.fresh
+            || (matches!(flavor, Flavor::CreateTable(_))
+                && outermost
+                && frame.query.is_none()
+                && (self.word_at(1) == K::RECURSIVE
+                    || (self.peek_at(1).is_name() && (self.word_at(2) == K::AS || self.peek_at(2).is_symbol(b'(')))))
+    }
+
+    /// Whether TABLE begins a `TABLE t` statement here.
+    fn begins_table_statement(&mut self, frame: &Frame, outermost: bool, flavor: Flavor) -> bool {
+        let possible = frame.fresh || (matches!(flavor, Flavor::CreateTable(_)) && outermost && frame.query.is_none());
+        possible && self.peek_at(1).is_name()
+    }
+
+    /// `name [(columns)] AS (`, and the frame of what follows.
+    fn open_expression(&mut self, query: usize, recursive: bool) -> Option<Frame> {
+        let name = self.name()?;
+        if self.peek().is_symbol(b'(') {
+            self.skip_group();
+        }
+        if !self.accept(K::AS) || !self.expect_symbol(b'(') {
+            self.doubt_here("a common table expression is not understood");
+            return None;
+        }
+        if recursive {
+            self.add_expression(query, name);
+        }
+        Some(Frame {
+            mode: Mode::Expression,
+            scope: query,
+            query: None,
+            fresh: true,
+            cases: 0,
+            expression: Some((name, recursive)),
+        })
+    }
+
+    /// After the body of a common table expression: the next one if there is one.
+    fn after_expression(&mut self, frames: &mut Vec<Frame>, name: Name, recursive: bool) -> bool {
+        let Some(query) = frames.last().and_then(|frame| frame.query) else { return false };
+        if !recursive {
+            self.add_expression(query, name);
+        }
+        if self.word() == K::CYCLE {
+            // MariaDB: CYCLE columns RESTRICT.
+            while !matches!(self.take().kind, TokenKind::End) && self.word() != K::RESTRICT {}
+            self.accept(K::RESTRICT);
+        }
+        if self.accept_symbol(b',') {
+            let inner = self.open_expression(query, recursive);
+            frames.extend(inner);
+            return true;
+        }
+        if let Some(top) = frames.last_mut() {
+            top.fresh = true;
+        }
+        false
+    }
+
+    /// The object whose clauses a flavour reads.
+    fn owner_of_clauses(&self, flavor: Flavor) -> Option<usize> {
+        match flavor {
+            Flavor::CreateTable(owner) | Flavor::AlterTable(owner) => Some(owner),
+            _ => None,
+        }
+    }
+
+    /// Whether UNION here is the list of a MERGE table: `UNION=(t1, t2)`.
+    fn is_merge_list(&mut self) -> bool {
+        let open = usize::from(self.peek_at(1).is_symbol(b'=')) + 1;
+        let first = self.peek_at(open + 1);
+        self.peek_at(open).is_symbol(b'(')
+            && (first.is_symbol(b')')
+                || first.is_symbol(b'.')
+                || (first.is_name() && !matches!(first.keyword, K::SELECT | K::WITH | K::VALUES | K::TABLE)))
+    }
+
+    fn merge_list(&mut self) {
+        self.accept_symbol(b'=');
+        self.accept_symbol(b'(');
+        while !self.at_end() && !self.accept_symbol(b')') {
+            if self.named(ObjectType::Table, Role::Reference, None).is_none() {
+                return;
+            }
+            self.accept_symbol(b',');
+        }
+    }
+
+    /// `FOR UPDATE OF t1, t2`: the tables of a locking clause are named as columns name them.
+    fn locking_clause(&mut self, scope: usize) {
+        if !self.accept(K::UPDATE)
+            && !(self.peek().is_name() && self.word_at(1) == K::OF && {
+                self.take();
+                true
+            })
+        {
+            return;
+        }
+        if !self.accept(K::OF) {
+            return;
+        }
+        while let Some((database, table)) = self.chain().and_then(|chain| chain.table()) {
+            self.mention(scope, database, table);
+            if !self.accept_symbol(b',') {
+                return;
+            }
+        }
+    }
+
+    /// A table of a FROM clause, or of an UPDATE or DELETE.
+    fn table_factor(&mut self, token: Token, next: &mut Frame) -> Option<Frame> {
+        match token.keyword {
+            K::LATERAL => {
+                self.take();
+                return None;
+            }
+            K::OJ if self.peek_at(1).is_name() || self.peek_at(1).is_symbol(b'(') => {
+                self.take();
+                return None;
+            }
+            K::DUAL if token.kind == TokenKind::Word && !self.peek_at(1).is_symbol(b'.') => {
+                self.take();
+                next.mode = Mode::AfterTable;
+                return None;
+            }
+            _ => {}
+        }
+        let chain = self.chain()?;
+        if self.peek().is_symbol(b'(') && token.kind == TokenKind::Word {
+            // JSON_TABLE(…) and other table functions: columns inside, an alias after. A scope of its own makes the
+            // end of the parenthesis treat it as a derived table.
+            self.take();
+            return Some(Frame { query: Some(next.scope), ..Frame::inside(next) });
+        }
+        next.mode = Mode::AfterTable;
+        let Some((database, name)) = chain.table() else {
+            self.doubt_here("a table's name has more than two parts");
+            return None;
+        };
+        let entry = if database.is_none() && self.is_expression(next.scope, name) {
+            self.add_entry(next.scope, None, Some(name))
+        } else {
+            let object = self.object(ObjectType::Table, database, name, Role::Reference, None);
+            self.add_entry(next.scope, Some(object), Some(name))
+        };
+        self.after_table(Some(entry));
+        None
+    }
+
+    /// What may follow a table: partitions, a period, an alias, index hints.
+    pub(super) fn after_table(&mut self, entry: Option<usize>) {
+        let mut named = false;
+        loop {
+            let token = self.peek();
+            match token.keyword {
+                K::PARTITION if self.peek_at(1).is_symbol(b'(') => {
+                    self.take();
+                    self.skip_group();
+                }
+                K::FOR if matches!(self.word_at(1), K::SYSTEM_TIME | K::PORTION) => self.skip_period(),
+                K::USE | K::FORCE | K::IGNORE if matches!(self.word_at(1), K::INDEX | K::KEY) => {
+                    while !self.at_end() && !self.peek().is_symbol(b'(') {
+                        self.take();
+                    }
+                    self.skip_group();
+                    // MySQL takes several lists after commas only between hints.
+                    if self.peek().is_symbol(b',') && matches!(self.word_at(1), K::USE | K::FORCE | K::IGNORE) {
+                        self.take();
+                    }
+                }
+                K::AS if !named => {
+                    self.take();
+                    let alias = self.peek();
+                    if alias.kind == TokenKind::String {
+                        self.take();
+                    } else if let Some(alias) = self.name()
+                        && let Some(entry) = entry
+                    {
+                        self.set_alias(entry, alias);
+                    }
+                    named = true;
+                    self.skip_alias_columns();
+                }
+                word if !named && token.is_name() && !self.is_clause(word) => {
+                    if let Some(alias) = self.name()
+                        && let Some(entry) = entry
+                    {
+                        self.set_alias(entry, alias);
+                    }
+                    named = true;
+                    self.skip_alias_columns();
+                }
+                _ => return,
+            }
+        }
+    }
+
+    fn skip_alias_columns(&mut self) {
+        if self.peek().is_symbol(b'(') {
+            self.skip_group();
+        }
+    }
+
+    /// Whether a word after a table goes on with the query and is not its alias.
+    fn is_clause(&mut self, word: K) -> bool {
+        follows_table(word)
+            || match word {
+                K::FULL => matches!(self.word_at(1), K::JOIN | K::OUTER),
+                K::OFFSET => matches!(self.peek_at(1).kind, TokenKind::Number | TokenKind::Variable),
+                K::MINUS => {
+                    matches!(self.word_at(1), K::SELECT | K::ALL | K::DISTINCT) || self.peek_at(1).is_symbol(b'(')
+                }
+                _ => false,
+            }
+    }
+
+    /// `FOR SYSTEM_TIME …`, `FOR PORTION OF p FROM a TO b`: up to the alias or the next clause.
+    fn skip_period(&mut self) {
+        self.take();
+        let portion = self.take().keyword == K::PORTION;
+        loop {
+            let token = self.peek();
+            match token.keyword {
+                K::AS if self.word_at(1) != K::OF => return,
+                K::FROM | K::AS | K::FOR => {}
+                K::SET if portion => return,
+                word if follows_table(word) => return,
+                _ => {}
+            }
+            match token.kind {
+                TokenKind::Symbol(b'(') => self.skip_group(),
+                TokenKind::Symbol(b',' | b')' | b';') | TokenKind::End => return,
+                _ => {
+                    self.take();
+                }
+            }
+        }
+    }
+
+    /// A word in an expression: a column, a function, or nothing of interest.
+    fn column(&mut self, frame: &Frame, next: &mut Frame, walked: &mut Walked) {
+        let assigned = frame.mode == Mode::AssignColumn;
+        if !assigned && !self.peek_at(1).is_symbol(b'.') {
+            self.take();
+            return;
+        }
+        let Some(chain) = self.chain() else {
+            self.take();
+            return;
+        };
+        if assigned {
+            next.mode = Mode::AssignValue;
+            if walked.assigned.len() >= MOST_ASSIGNMENTS {
+                self.give_up("it assigns more columns than the proxy looks at");
+            }
+            walked.assigned.push(chain);
+        }
+        let (database, table) = match (chain.parts, chain.star) {
+            ([Some(table), None, None], true) => (None, table),
+            ([Some(database), Some(table), None], true) => (Some(database), table),
+            ([Some(database), Some(function), None], false) if self.peek().is_symbol(b'(') => {
+                self.object(ObjectType::Function, Some(database), function, Role::Reference, None);
+                return;
+            }
+            ([Some(table), Some(_), None], false) => (None, table),
+            ([Some(database), Some(table), Some(_)], false) if !self.peek().is_symbol(b'(') => (Some(database), table),
+            _ => return,
+        };
+        if self.in_body && database.is_none() && !table.quoted {
+            let text = self.unquoted(table);
+            if text.eq_ignore_ascii_case(b"NEW") || text.eq_ignore_ascii_case(b"OLD") {
+                return;
+            }
+        }
+        self.mention(frame.scope, database, table);
+    }
+}
+
+impl Frame {
+    /// A parenthesised expression inside `outer`.
+    fn inside(outer: &Frame) -> Self {
+        Self { mode: Mode::Expression, query: None, fresh: false, cases: 0, expression: None, ..*outer }
+    }
+}

@@ -1,0 +1,3 @@
+//! `replproxy demo`.
+
+mod story;

@@ -1,0 +1,211 @@
+//! The last stage: which positions the served events carry, and the pads that keep a replica's own count right.
+//!
+//! MySQL's receiver adds up lengths while its applier goes by `log_pos`; both must agree at the end of every group or a
+//! reconnect lands in the wrong place. An event that carries the replica's own server id is counted and not kept: a pad.
+
+use crate::binlog::{ChecksumAlgorithm, Event, EventType, HEADER_LENGTH, Header, Query, Rotate, flags, for_mid_file};
+use crate::binlog::{FormatDescription, status_code};
+
+use super::coordinates::{FilePosition, ReceiverPosition};
+
+/// How the events of one replica are numbered. Decided before the first byte from rules and dialect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Numbering {
+    /// The source's `log_pos` stays and nothing is added: transparent routes, GTID replicas, MariaDB replicas (which
+    /// go by `log_pos`).
+    Source,
+    /// The source's `log_pos` stays, and pads with the replica's own server id make up for what was left out.
+    SourcePadded {
+        /// The replica's server id.
+        replica_server_id: u32,
+    },
+    /// `log_pos` is the offset in what is served.
+    Served {
+        /// Goes into file names; `None` leaves them alone (a file that is written, not served).
+        fingerprint: Option<String>,
+    },
+}
+
+/// One pad is at most this long, so that a large gap does not become one large buffer.
+const MAX_PAD: u64 = 1 << 20;
+
+/// Inside a transaction a gap of this size is made up for at once.
+const EAGER_PAD: u64 = 1 << 20;
+
+/// Numbers events and keeps the receiver's position.
+#[derive(Debug)]
+pub(super) struct Numberer {
+    numbering: Numbering,
+    receiver: ReceiverPosition,
+    format_event: Option<Event>,
+    /// Positions of the file that are not there: `log_pos` of a real ROTATE seen, so that its length is known.
+    checksum: ChecksumAlgorithm,
+}
+
+impl Numberer {
+    pub(super) fn new(numbering: Numbering, receiver: ReceiverPosition) -> Self {
+        Self { numbering, receiver, format_event: None, checksum: ChecksumAlgorithm::None }
+    }
+
+    pub(super) fn receiver(&self) -> &ReceiverPosition {
+        &self.receiver
+    }
+
+    pub(super) fn format(&mut self, event: Event, format: &FormatDescription, out: &mut Vec<Event>) {
+        self.checksum = format.checksum;
+        self.format_event = Some(event.clone());
+        self.send(event, out);
+    }
+
+    pub(super) fn rotate(&mut self, event: &Event, out: &mut Vec<Event>) {
+        let event = match (&self.numbering, Rotate::read(event.body())) {
+            (Numbering::Served { fingerprint: Some(fingerprint) }, Ok(rotate)) => {
+                let name = served_file_name(rotate.file, fingerprint);
+                Event::build(*event.header(), &[&rotate.position.to_le_bytes(), &name], event.checksum())
+            }
+            _ => event.clone(),
+        };
+        self.send(event, out);
+    }
+
+    /// An event inside a group, or one that belongs to none.
+    pub(super) fn send(&mut self, event: Event, out: &mut Vec<Event>) {
+        let header = event.header();
+        let in_no_file = header.flags & flags::ARTIFICIAL != 0
+            || (header.log_pos == 0 && matches!(header.event_type, EventType::FORMAT_DESCRIPTION | EventType::ROTATE));
+        let event = if matches!(self.numbering, Numbering::Served { .. }) && !in_no_file {
+            let end = self.receiver.at().position + u64::from(header.event_length);
+            if u64::from(header.log_pos) == end {
+                event
+            } else {
+                event.with_header(|header| header.log_pos = end as u32)
+            }
+        } else {
+            event
+        };
+        self.receiver.receive(&event);
+        out.push(event);
+    }
+
+    /// The last event of a group (or the last but one that can be lengthened): after it the receiver stands at `source_end`.
+    pub(super) fn send_aligned(&mut self, event: Event, source: &FilePosition, out: &mut Vec<Event>) {
+        let Numbering::SourcePadded { replica_server_id } = self.numbering else {
+            return self.send(event, out);
+        };
+        let end = self.receiver.at().position + u64::from(event.header().event_length);
+        match source.position.checked_sub(end) {
+            Some(0) => self.send(event, out),
+            Some(gap) if gap >= self.minimum_pad() => {
+                self.pad(gap, replica_server_id, out);
+                self.send(event, out);
+            }
+            Some(gap) => {
+                let longer = lengthen(&event, gap as usize);
+                self.send(longer.unwrap_or(event), out);
+            }
+            None => {
+                self.send(event, out);
+                self.step_back(source, out);
+            }
+        }
+    }
+
+    /// A group ended and nothing of it is left to send.
+    pub(super) fn close_gap(&mut self, source: &FilePosition, out: &mut Vec<Event>) {
+        if let Numbering::SourcePadded { replica_server_id } = self.numbering {
+            let gap = source.position.saturating_sub(self.receiver.at().position);
+            if gap >= self.minimum_pad() {
+                self.pad(gap, replica_server_id, out);
+            }
+        }
+    }
+
+    /// Inside a transaction: makes up for a large gap now. `held` bytes are still to come.
+    pub(super) fn close_large_gap(&mut self, source: &FilePosition, held: u64, out: &mut Vec<Event>) {
+        if let Numbering::SourcePadded { replica_server_id } = self.numbering {
+            let gap = source.position.saturating_sub(self.receiver.at().position + held);
+            if gap >= EAGER_PAD + self.minimum_pad() {
+                self.pad(EAGER_PAD, replica_server_id, out);
+            }
+        }
+    }
+
+    fn minimum_pad(&self) -> u64 {
+        (HEADER_LENGTH + self.checksum.length()) as u64
+    }
+
+    /// Pads of `gap` bytes in all, each long enough to be an event.
+    fn pad(&mut self, mut gap: u64, replica_server_id: u32, out: &mut Vec<Event>) {
+        while gap > 0 {
+            // What is left after this one must be able to hold an event too.
+            let length = if gap <= MAX_PAD { gap } else { MAX_PAD - self.minimum_pad() };
+            gap -= length;
+            let header = Header {
+                timestamp: 0,
+                event_type: EventType::IGNORABLE,
+                server_id: replica_server_id,
+                event_length: 0,
+                log_pos: (self.receiver.at().position + length) as u32,
+                flags: flags::IGNORABLE,
+            };
+            let body = vec![0; (length - self.minimum_pad()) as usize];
+            self.send(Event::build(header, &[&body], self.checksum), out);
+        }
+    }
+
+    /// The group came out longer than it went in: an artificial ROTATE with its FORMAT_DESCRIPTION is the only way back.
+    /// It costs the replica a new relay log file, so routes that lengthen as a rule are served other coordinates.
+    fn step_back(&mut self, source: &FilePosition, out: &mut Vec<Event>) {
+        let Some(format_event) = self.format_event.clone() else { return };
+        let header = Header {
+            timestamp: 0,
+            event_type: EventType::ROTATE,
+            server_id: format_event.header().server_id,
+            event_length: 0,
+            log_pos: 0,
+            flags: flags::ARTIFICIAL,
+        };
+        let rotate = Event::build(header, &[&source.position.to_le_bytes(), &source.file], self.checksum);
+        self.send(rotate, out);
+        self.send(for_mid_file(&format_event, false), out);
+    }
+}
+
+/// The same event, `gap` bytes longer, where its layout lets every server read over them.
+fn lengthen(event: &Event, gap: usize) -> Option<Event> {
+    let zeros = vec![0; gap];
+    match event.event_type() {
+        EventType::XID | EventType::TRANSACTION_PAYLOAD => {
+            Some(Event::build(*event.header(), &[event.body(), &zeros], event.checksum()))
+        }
+        EventType::QUERY => {
+            let body = event.body();
+            let status_length = usize::from(u16::from_le_bytes(body.get(11..13)?.try_into().ok()?));
+            let status_end = Query::POST_HEADER_LENGTH.checked_add(status_length)?;
+            let (front, back) = (body.get(13..status_end)?, body.get(status_end..)?);
+            let length = u16::try_from(status_length + gap).ok()?;
+            let mut dummy = zeros;
+            *dummy.first_mut()? = status_code::DUMMY;
+            let parts: [&[u8]; 5] = [&body[..11], &length.to_le_bytes(), front, &dummy, back];
+            Some(Event::build(*event.header(), &parts, event.checksum()))
+        }
+        _ => None,
+    }
+}
+
+/// The name under which a file is served: `bin.000007` becomes `bin.rp5f3c9a.000007`.
+pub fn served_file_name(file: &[u8], fingerprint: &str) -> Vec<u8> {
+    let split = file.iter().rposition(|&byte| byte == b'.').unwrap_or(file.len());
+    [&file[..split], b".rp", fingerprint.as_bytes(), &file[split..]].concat()
+}
+
+/// The source's name of a served file and the fingerprint in it; `None` where there is none.
+pub fn source_file_name(file: &[u8]) -> Option<(Vec<u8>, String)> {
+    let number = file.iter().rposition(|&byte| byte == b'.').unwrap_or(file.len());
+    let mark = file[..number].iter().rposition(|&byte| byte == b'.')?;
+    let fingerprint = file[mark..number].strip_prefix(b".rp")?;
+    if fingerprint.len() != 8 || !fingerprint.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+        return None;
+    }
+    Some(([&file[..mark], &file[number..]].concat(), String::from_utf8_lossy(fingerprint).into_owned()))
+}

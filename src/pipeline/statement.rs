@@ -1,0 +1,319 @@
+//! Statements in the stream: QUERY events judged by the route's policy and written anew under the mapped names.
+
+use std::borrow::Cow;
+
+use crate::binlog::{
+    Event, EventType, ExecuteLoadQuery, FormatDescription, Header, Query, StatusVariables, Vendor, close_statement,
+    open_statement, status_code,
+};
+use crate::ddl::{self, Class, Control};
+use crate::fault::Code;
+
+use super::coordinates::FilePosition;
+use super::policy::{self, Action};
+use super::rules::RuleSet;
+use super::stream::{Note, StreamError};
+
+/// What a statement needs to be judged.
+pub(super) struct StatementContext<'a> {
+    pub(super) rules: &'a RuleSet,
+    pub(super) format: &'a FormatDescription,
+    /// Born on a server whose transactions the route leaves out.
+    pub(super) excluded: bool,
+    /// End of the event in the source's coordinates.
+    pub(super) at: &'a FilePosition,
+}
+
+/// Whether a statement opens a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Opening {
+    No,
+    /// BEGIN, XA START.
+    ByControl,
+    /// `CREATE TABLE … START TRANSACTION`: its rows and an XID follow.
+    ByStatement,
+}
+
+/// What becomes of a statement.
+pub(super) struct Outcome {
+    /// What goes out in its place; `None` for nothing.
+    pub(super) event: Option<Event>,
+    pub(super) control: Option<Control>,
+    pub(super) opening: Opening,
+    pub(super) note: Option<Note>,
+}
+
+/// The longest piece of a statement that a message shows.
+const SHOWN_LENGTH: usize = 200;
+
+/// Transaction control in the spellings that servers write to binlogs themselves, and statements that open a transaction.
+/// `None` where the text must be looked into.
+pub(super) fn quick_control(sql: &[u8]) -> (Option<Control>, Opening) {
+    let is = |word: &str| sql.eq_ignore_ascii_case(word.as_bytes());
+    let starts = |word: &str| sql.get(..word.len()).is_some_and(|front| front.eq_ignore_ascii_case(word.as_bytes()));
+    let control = match sql.first().map(u8::to_ascii_uppercase) {
+        Some(b'B') if is("BEGIN") => Some(Control::Begin),
+        Some(b'C') if is("COMMIT") => Some(Control::Commit),
+        Some(b'R') if is("ROLLBACK") => Some(Control::Rollback),
+        Some(b'X') if starts("XA ") => {
+            let words = [
+                ("XA START ", Control::XaStart),
+                ("XA BEGIN ", Control::XaStart),
+                ("XA END ", Control::XaEnd),
+                ("XA PREPARE ", Control::XaPrepare),
+                ("XA COMMIT ", Control::XaCommit),
+                ("XA ROLLBACK ", Control::XaRollback),
+            ];
+            words.iter().find(|(word, _)| starts(word)).map(|&(_, control)| control)
+        }
+        _ => None,
+    };
+    let opening = match control {
+        Some(Control::Begin | Control::XaStart) => Opening::ByControl,
+        None => {
+            const SUFFIX: &[u8] = b"START TRANSACTION";
+            let trimmed = sql.trim_ascii_end();
+            let ends = trimmed.len() > SUFFIX.len()
+                && trimmed[trimmed.len() - SUFFIX.len()..].eq_ignore_ascii_case(SUFFIX)
+                && starts("CREATE");
+            if ends { Opening::ByStatement } else { Opening::No }
+        }
+        Some(_) => Opening::No,
+    };
+    (control, opening)
+}
+
+/// The text of a QUERY event; `None` for other types and damaged bodies.
+pub(super) fn text<'a>(event: &'a Event, format: Option<&FormatDescription>) -> Option<&'a [u8]> {
+    if event.event_type() != EventType::QUERY {
+        return None;
+    }
+    format.and_then(|format| Query::read(event.body(), format).ok()).map(|query| query.sql)
+}
+
+/// Judges one statement and writes what goes out.
+pub(super) fn judge(event: &Event, context: &StatementContext<'_>) -> Result<Outcome, StreamError> {
+    let event_type = event.event_type();
+    let damaged = |error| StreamError::Truncated(event_type, error);
+    let query = if event_type == EventType::EXECUTE_LOAD_QUERY {
+        ExecuteLoadQuery::read(event.body()).map_err(damaged)?.query
+    } else {
+        Query::read(event.body(), context.format).map_err(damaged)?
+    };
+    let sql = if event_type == EventType::QUERY_COMPRESSED {
+        Cow::Owned(open_statement(query.sql)?)
+    } else {
+        Cow::Borrowed(query.sql)
+    };
+    let database = std::str::from_utf8(query.database).map_err(|_| StreamError::NotUtf8(event_type))?;
+
+    let (control, opening) = quick_control(&sql);
+    if control.is_some() {
+        let event = pass_control(event, &query, &sql, database, context.rules)?;
+        return Ok(Outcome { event: Some(event), control, opening, note: None });
+    }
+
+    let (sql_mode, client_collation) = session(query.status).map_err(damaged)?;
+    let session = ddl::Context {
+        default_database: database,
+        sql_mode,
+        client_collation,
+        version: context.format.server.number,
+        mariadb: context.format.server.vendor == Vendor::MariaDb,
+    };
+    let statement = ddl::analyze(&sql, &session);
+    let opening = match statement.control {
+        Some(Control::Begin | Control::XaStart) => Opening::ByControl,
+        _ if statement.opens_transaction => Opening::ByStatement,
+        _ => Opening::No,
+    };
+    if statement.class == Class::Transaction {
+        let event = pass_control(event, &query, &sql, database, context.rules)?;
+        return Ok(Outcome { event: Some(event), control: statement.control, opening, note: None });
+    }
+    let note = |reason: &str, rule: &str| Note {
+        at: context.at.clone(),
+        kind: statement.kind.0,
+        reason: reason.to_owned(),
+        rule: rule.to_owned(),
+    };
+    if context.excluded {
+        let note = Some(note("excluded_origin", "exclude_origins"));
+        return Ok(Outcome { event: None, control: None, opening, note });
+    }
+    let verdict = policy::judge(context.rules, &statement, &sql, &session);
+    let reason = verdict.reason.as_deref().unwrap_or("");
+    match verdict.action {
+        Action::Stop => {
+            let code = if statement.class == Class::Unknown { Code::StatementUnknown } else { Code::StatementStopped };
+            let shown = shown(&statement, &sql);
+            Err(StreamError::Stopped(format!("{shown}: {reason} (rule {})", verdict.rule), code))
+        }
+        Action::Skip => {
+            let note = Some(note(reason, &verdict.rule));
+            Ok(Outcome { event: None, control: None, opening, note })
+        }
+        Action::Forward | Action::Split => {
+            let note = (verdict.action == Action::Split).then(|| note(reason, &verdict.rule));
+            let new_sql = verdict.rewritten.as_deref().unwrap_or(&sql);
+            let event = rewritten(event, &query, &sql, new_sql, database, &verdict.default_database, context.rules)?;
+            Ok(Outcome { event: Some(event), control: None, opening, note })
+        }
+    }
+}
+
+/// A statement as messages show it: its beginning, unless it can hold row values.
+fn shown(statement: &ddl::Statement, sql: &[u8]) -> String {
+    let kind = statement.kind.0;
+    let holds_rows =
+        ["insert", "replace", "update", "delete", "load", "unknown"].iter().any(|dml| kind.starts_with(dml));
+    if holds_rows {
+        return format!("a statement of kind {kind}");
+    }
+    let text = String::from_utf8_lossy(&sql[..sql.len().min(SHOWN_LENGTH)]);
+    let dots = if sql.len() > SHOWN_LENGTH { "…" } else { "" };
+    format!("statement {:?}", format!("{text}{dots}"))
+}
+
+/// `sql_mode` and the collation id of `character_set_client`, 0 where the event has none.
+fn session(status: &[u8]) -> Result<(u64, u16), crate::wire::Truncated> {
+    let (mut sql_mode, mut collation) = (0, 0);
+    for variable in StatusVariables::new(status) {
+        let variable = variable?;
+        match (variable.code, variable.payload) {
+            (status_code::SQL_MODE, &[a, b, c, d, e, f, g, h]) => {
+                sql_mode = u64::from_le_bytes([a, b, c, d, e, f, g, h])
+            }
+            (status_code::CHARSET, &[low, high, ..]) => collation = u16::from_le_bytes([low, high]),
+            _ => {}
+        }
+    }
+    Ok((sql_mode, collation))
+}
+
+/// Transaction control goes out with the name of its default database mapped, or without it where nothing of that database
+/// is selected.
+fn pass_control(
+    event: &Event,
+    query: &Query<'_>,
+    sql: &[u8],
+    database: &str,
+    rules: &RuleSet,
+) -> Result<Event, StreamError> {
+    let new = if rules.database_touched(database) { rules.default_database(database) } else { String::new() };
+    rewritten(event, query, sql, sql, database, &new, rules)
+}
+
+/// The event with another text and default database; the same event where nothing changes.
+fn rewritten(
+    event: &Event,
+    query: &Query<'_>,
+    sql: &[u8],
+    new_sql: &[u8],
+    database: &str,
+    new_database: &str,
+    rules: &RuleSet,
+) -> Result<Event, StreamError> {
+    let event_type = event.event_type();
+    let status = mapped_status(query.status, rules).map_err(|error| StreamError::Truncated(event_type, error))?;
+    if sql == new_sql && database == new_database && matches!(status, Cow::Borrowed(_)) {
+        return Ok(event.clone());
+    }
+    let database_length =
+        u8::try_from(new_database.len()).map_err(|_| StreamError::NameTooLong(new_database.to_owned()))?;
+    let text = if event_type == EventType::QUERY_COMPRESSED {
+        Cow::Owned(close_statement(new_sql)?)
+    } else {
+        Cow::Borrowed(new_sql)
+    };
+    if event.raw().len() + new_sql.len() > crate::binlog::MAX_EVENT_LENGTH {
+        return Err(StreamError::TooLong(event_type));
+    }
+    let body = event.body();
+    let load = if event_type == EventType::EXECUTE_LOAD_QUERY {
+        Some(load_fields(body, sql, new_sql).map_err(|error| StreamError::Truncated(event_type, error))?)
+    } else {
+        None
+    };
+    let parts: [&[u8]; 9] = [
+        &body[..8],
+        &[database_length],
+        &body[9..11],
+        &(status.len() as u16).to_le_bytes(),
+        load.as_ref().map_or(&[], |fields| &fields[..]),
+        &status,
+        new_database.as_bytes(),
+        &[0],
+        &text,
+    ];
+    Ok(Event::build(*event.header(), &parts, event.checksum()))
+}
+
+/// The 13 bytes that EXECUTE_LOAD_QUERY has more than QUERY. The two offsets stand around `'file' [REPLACE | IGNORE] INTO`,
+/// which comes before the table's name, and no name stands before it: they stay unless the text differs there.
+fn load_fields(body: &[u8], sql: &[u8], new_sql: &[u8]) -> Result<[u8; 13], crate::wire::Truncated> {
+    let load = ExecuteLoadQuery::read(body)?;
+    let same_front = sql.iter().zip(new_sql).take_while(|(old, new)| old == new).count();
+    let moved = |offset: u32| {
+        if offset as usize <= same_front {
+            offset
+        } else {
+            offset.saturating_add_signed(new_sql.len() as i32 - sql.len() as i32)
+        }
+    };
+    let mut fields = [0; 13];
+    fields[..4].copy_from_slice(&load.file_id.to_le_bytes());
+    fields[4..8].copy_from_slice(&moved(load.name_start).to_le_bytes());
+    fields[8..12].copy_from_slice(&moved(load.name_end).to_le_bytes());
+    fields[12] = load.duplicates;
+    Ok(fields)
+}
+
+/// The status variables with the updated databases under their new names. A name that is not selected must not go out, so
+/// a list that has one becomes "too many to name", which makes the replica apply the statement alone.
+fn mapped_status<'a>(status: &'a [u8], rules: &RuleSet) -> Result<Cow<'a, [u8]>, crate::wire::Truncated> {
+    let Some(variable) = StatusVariables::find(status, status_code::UPDATED_DB_NAMES)? else {
+        return Ok(Cow::Borrowed(status));
+    };
+    let Some((&count, names)) = variable.payload.split_first() else { return Ok(Cow::Borrowed(status)) };
+    if count == status_code::OVER_MAX_DBS {
+        return Ok(Cow::Borrowed(status));
+    }
+    let mut mapped = vec![status_code::UPDATED_DB_NAMES, count];
+    for name in names.split(|&byte| byte == 0).take(usize::from(count)) {
+        match std::str::from_utf8(name) {
+            Ok(name) if rules.database_touched(name) => {
+                mapped.extend_from_slice(rules.default_database(name).as_bytes());
+                mapped.push(0);
+            }
+            _ => {
+                mapped = vec![status_code::UPDATED_DB_NAMES, status_code::OVER_MAX_DBS];
+                break;
+            }
+        }
+    }
+    let end = variable.offset + 1 + variable.payload.len();
+    if mapped == status[variable.offset..end] {
+        return Ok(Cow::Borrowed(status));
+    }
+    Ok(Cow::Owned([&status[..variable.offset], &mapped, &status[end..]].concat()))
+}
+
+/// A QUERY event with one word of transaction control in place of `event`: same origin, time, thread and `log_pos`, no
+/// database and no status variables.
+pub(super) fn control_event(event: &Event, text: &[u8]) -> Event {
+    let header = Header { event_type: EventType::QUERY, ..*event.header() };
+    let mut fixed = [0; Query::POST_HEADER_LENGTH];
+    if let Some(thread_id) = event.body().get(..4) {
+        fixed[..4].copy_from_slice(thread_id);
+    }
+    Event::build(header, &[&fixed, &[0], text], event.checksum())
+}
+
+/// What tells a replica to forget the file of a LOAD DATA statement that does not go out.
+pub(super) fn forget_file(event: &Event) -> Result<Event, StreamError> {
+    let load = ExecuteLoadQuery::read(event.body())
+        .map_err(|error| StreamError::Truncated(EventType::EXECUTE_LOAD_QUERY, error))?;
+    let header = Header { event_type: EventType::DELETE_FILE, ..*event.header() };
+    Ok(Event::build(header, &[&load.file_id.to_le_bytes()], event.checksum()))
+}

@@ -1,0 +1,593 @@
+//! One replica's stream through one route: events in, events out, and where groups begin and end.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::binlog::{
+    ChecksumAlgorithm, Event, EventType, FormatDescription, FormatError, Gtid, HEADER_LENGTH, Header, MariaDbGtid,
+    PayloadError, Rotate, Rows, TableMap, Vendor, close_transaction, flags, open_transaction,
+};
+use crate::ddl::Control;
+use crate::fault::{Code, Fault};
+use crate::wire::Truncated;
+
+use super::coordinates::{FilePosition, ReceiverPosition};
+use super::group::{Group, Outbox};
+use super::numbering::{Numberer, Numbering};
+use super::rules::{ExcludedOrigin, RuleSet, Selection};
+use super::statement::{self, StatementContext};
+
+/// Events that wait for a decision about a later one (TABLE_MAPs, INTVARs, one rows event) may take this many bytes. One
+/// rows event can be as large as a packet, so the limit is that.
+pub const MAX_HELD_BYTES: usize = crate::binlog::MAX_EVENT_LENGTH;
+
+/// What decides how a stream comes out, apart from the rules.
+#[derive(Debug, Clone)]
+pub struct StreamOptions {
+    /// How the replica is numbered.
+    pub numbering: Numbering,
+    /// Whose replica it is: MySQL and MariaDB count differently.
+    pub replica: Vendor,
+    /// Where the stream begins, in the source's coordinates.
+    pub start: FilePosition,
+    /// How events end before the first FORMAT_DESCRIPTION.
+    pub checksum: ChecksumAlgorithm,
+}
+
+/// What one event did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Step {
+    /// The stream now stands between two groups.
+    pub boundary: bool,
+}
+
+/// A statement or a table's rows that did not go out as they came, for counters, logs and status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// Where in the source's files it ends.
+    pub at: FilePosition,
+    /// The statement's kind.
+    pub kind: &'static str,
+    /// The same stable word as in metrics and `explain`.
+    pub reason: String,
+    /// The rule that decided.
+    pub rule: String,
+}
+
+/// Why a stream ends. Everything before is out, nothing after.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stop {
+    /// Where the event that stops the stream begins, in the source's coordinates.
+    pub at: FilePosition,
+    /// What was found, and what to do.
+    pub fault: Fault,
+}
+
+/// Why an event cannot be passed on. [`Stream`] adds where.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StreamError {
+    #[error(transparent)]
+    Damaged(#[from] crate::binlog::DamagedEvent),
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    #[error("{0} event {1}")]
+    Truncated(EventType, Truncated),
+    #[error(transparent)]
+    Payload(#[from] PayloadError),
+    #[error("{0} event: the proxy does not know this type")]
+    UnknownType(EventType),
+    #[error("rows of table id {0}, which no TABLE_MAP of the statement names")]
+    UnknownTable(u64),
+    #[error("a name that is not UTF-8 in a {0} event")]
+    NotUtf8(EventType),
+    #[error("the mapped name {0:?} is longer than 255 bytes")]
+    NameTooLong(String),
+    #[error("{0} event would become longer than the protocol allows")]
+    TooLong(EventType),
+    #[error("{0} bytes wait for the end of a statement, more than the {MAX_HELD_BYTES} that may")]
+    HeldTooMuch(usize),
+    #[error("{0} event before any FORMAT_DESCRIPTION")]
+    NoFormat(EventType),
+    #[error("{0}")]
+    Stopped(String, Code),
+}
+
+impl StreamError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Damaged(_) | Self::Format(FormatError::Damaged(_)) | Self::Truncated(..) => Code::EventDamaged,
+            Self::NameTooLong(_) => Code::NameUnmappable,
+            Self::TooLong(_) => Code::EventTooLarge,
+            Self::HeldTooMuch(_) | Self::Payload(PayloadError::TooLarge(_)) => Code::LimitReached,
+            Self::Stopped(_, code) => *code,
+            Self::Format(_)
+            | Self::Payload(_)
+            | Self::UnknownType(_)
+            | Self::UnknownTable(_)
+            | Self::NotUtf8(_)
+            | Self::NoFormat(_) => Code::StreamNotUnderstood,
+        }
+    }
+}
+
+/// One replica's stream through one route.
+#[derive(Debug)]
+pub struct Stream {
+    rules: Arc<RuleSet>,
+    numberer: Numberer,
+    format: Option<FormatDescription>,
+    checksum: ChecksumAlgorithm,
+    source: FilePosition,
+    group: Group,
+    outbox: Outbox,
+    /// Tables of the statement at hand: whether their rows go out.
+    tables: HashMap<u64, bool>,
+    /// TABLE_MAPs and at most one rows event that wait for the next event of their statement.
+    held: Vec<Event>,
+    held_bytes: usize,
+    /// INTVAR, RAND and USER_VAR events that wait for their statement.
+    prelude: Vec<Event>,
+    notes: Vec<Note>,
+    stopped: Option<Stop>,
+}
+
+impl Stream {
+    /// A stream that begins where the options say.
+    pub fn new(rules: Arc<RuleSet>, options: StreamOptions) -> Self {
+        let receiver = ReceiverPosition::new(options.replica, options.start.clone());
+        let exact_lengths = !rules.is_transparent() && !matches!(options.numbering, Numbering::SourcePadded { .. });
+        Self {
+            rules,
+            numberer: Numberer::new(options.numbering, receiver),
+            format: None,
+            checksum: options.checksum,
+            source: options.start,
+            group: Group::default(),
+            outbox: Outbox::new(exact_lengths),
+            tables: HashMap::new(),
+            held: Vec::new(),
+            held_bytes: 0,
+            prelude: Vec::new(),
+            notes: Vec::new(),
+            stopped: None,
+        }
+    }
+
+    /// Where the source's stream is: after the last event that was pushed.
+    pub fn source_position(&self) -> &FilePosition {
+        &self.source
+    }
+
+    /// Where the receiver of a replica is that was sent all that came out.
+    pub fn served_position(&self) -> &FilePosition {
+        self.numberer.receiver().at()
+    }
+
+    /// The format of the events that come out.
+    pub fn format(&self) -> Option<&FormatDescription> {
+        self.format.as_ref()
+    }
+
+    /// Statements and rows that did not go out as they came since the last call.
+    pub fn take_notes(&mut self) -> Vec<Note> {
+        std::mem::take(&mut self.notes)
+    }
+
+    /// Takes the next event of the source's stream and appends what goes out to `out`. Heartbeats give nothing.
+    ///
+    /// After an error every call returns that error: nothing that follows may go out.
+    pub fn push(&mut self, raw: Bytes, out: &mut Vec<Event>) -> Result<Step, Stop> {
+        if let Some(stop) = &self.stopped {
+            return Err(stop.clone());
+        }
+        let at = self.source.clone();
+        self.take(raw, out).map(|()| Step { boundary: self.group.is_closed() }).map_err(|error| {
+            let stop = Stop { fault: Fault::new(error.code(), format!("at {at} of the source: {error}")), at };
+            self.stopped = Some(stop.clone());
+            stop
+        })
+    }
+
+    fn take(&mut self, raw: Bytes, out: &mut Vec<Event>) -> Result<(), StreamError> {
+        let header = Header::read(&raw).map_err(|error| StreamError::Truncated(EventType(0), error))?;
+        match header.event_type {
+            EventType::HEARTBEAT | EventType::HEARTBEAT_V2 => Ok(()),
+            EventType::FORMAT_DESCRIPTION => self.take_format(raw, out),
+            event_type => {
+                let event = Event::new(raw, self.checksum)?;
+                event.verify()?;
+                if event_type == EventType::ROTATE {
+                    return self.take_rotate(&event, out);
+                }
+                self.advance(event.header());
+                if self.rules.is_transparent() {
+                    self.follow(&event);
+                    self.numberer.send(event, out);
+                    return Ok(());
+                }
+                self.transform(event)?;
+                self.deliver(out)
+            }
+        }
+    }
+
+    fn take_format(&mut self, raw: Bytes, out: &mut Vec<Event>) -> Result<(), StreamError> {
+        let (event, format) = FormatDescription::read(raw)?;
+        self.advance(event.header());
+        self.checksum = format.checksum;
+        // A server that was killed leaves its last group unfinished; the next file begins anew.
+        if event.header().log_pos != 0 {
+            self.reset_group();
+        }
+        self.numberer.format(event, &format, out);
+        self.format = Some(format);
+        Ok(())
+    }
+
+    fn take_rotate(&mut self, event: &Event, out: &mut Vec<Event>) -> Result<(), StreamError> {
+        let rotate = Rotate::read(event.body()).map_err(|error| StreamError::Truncated(EventType::ROTATE, error))?;
+        self.source = FilePosition { file: rotate.file.to_vec(), position: rotate.position };
+        self.numberer.rotate(event, out);
+        Ok(())
+    }
+
+    fn reset_group(&mut self) {
+        self.group = Group::default();
+        self.outbox.reset();
+        self.tables.clear();
+        self.held.clear();
+        self.held_bytes = 0;
+        self.prelude.clear();
+    }
+
+    /// Keeps the source's position: lengths add up, and `log_pos` corrects where the source has skipped something. It is 32
+    /// bits wide and may be 0 inside groups (MariaDB 11.4 and later).
+    fn advance(&mut self, header: &Header) {
+        const SPAN: u64 = 1 << 32;
+        if header.flags & flags::ARTIFICIAL != 0 {
+            return;
+        }
+        let end = self.source.position + u64::from(header.event_length);
+        if header.log_pos == 0 {
+            if header.event_type != EventType::FORMAT_DESCRIPTION {
+                self.source.position = end;
+            }
+            return;
+        }
+        let candidate = (end & !(SPAN - 1)) | u64::from(header.log_pos);
+        self.source.position = if candidate + SPAN / 2 < end { candidate + SPAN } else { candidate };
+    }
+
+    /// Keeps track of groups on a transparent route, where nothing is looked into further.
+    fn follow(&mut self, event: &Event) {
+        match event.event_type() {
+            EventType::QUERY => {
+                let sql = statement::text(event, self.format.as_ref()).unwrap_or_default();
+                let (control, opening) = statement::quick_control(sql);
+                self.group.statement(opening);
+                if let Some(control) = control {
+                    self.group.control(control);
+                }
+            }
+            // Transaction control is too short to be compressed.
+            EventType::QUERY_COMPRESSED => self.group.statement(statement::Opening::No),
+            _ => self.group.observe(event, self.format.as_ref()),
+        }
+    }
+
+    fn format_or(&self, event_type: EventType) -> Result<&FormatDescription, StreamError> {
+        self.format.as_ref().ok_or(StreamError::NoFormat(event_type))
+    }
+
+    fn transform(&mut self, event: Event) -> Result<(), StreamError> {
+        let event_type = event.event_type();
+        match event_type {
+            EventType::GTID | EventType::ANONYMOUS_GTID | EventType::GTID_TAGGED | EventType::MARIADB_GTID => {
+                self.open_group(event)
+            }
+            EventType::TABLE_MAP => self.table_map(event),
+            _ if Rows::is_rows(event_type) => self.rows(event),
+            EventType::QUERY | EventType::QUERY_COMPRESSED => self.statement(event),
+            EventType::XID | EventType::XA_PREPARE => {
+                self.flush_held();
+                self.outbox.last(event);
+                self.group.close();
+                Ok(())
+            }
+            EventType::INTVAR | EventType::RAND | EventType::USER_VAR => {
+                self.group.open_statement();
+                self.hold(event.raw().len())?;
+                self.prelude.push(event);
+                Ok(())
+            }
+            EventType::BEGIN_LOAD_QUERY | EventType::APPEND_BLOCK | EventType::DELETE_FILE => {
+                self.group.open_statement();
+                self.outbox.inner(event);
+                Ok(())
+            }
+            EventType::EXECUTE_LOAD_QUERY => self.statement(event),
+            // Their text names tables and rows that may not be selected.
+            EventType::ROWS_QUERY | EventType::ANNOTATE_ROWS => {
+                self.group.open_statement();
+                Ok(())
+            }
+            // Written for the certification of group replication, of no use to a replica; an unknown event that its
+            // writer marked as ignorable may be skipped by its own definition.
+            EventType::VIEW_CHANGE | EventType::TRANSACTION_CONTEXT | EventType::IGNORABLE => Ok(()),
+            EventType::TRANSACTION_PAYLOAD => self.payload(event),
+            EventType::STOP
+            | EventType::INCIDENT
+            | EventType::PREVIOUS_GTIDS
+            | EventType::MARIADB_GTID_LIST
+            | EventType::BINLOG_CHECKPOINT
+            | EventType::START_ENCRYPTION => {
+                self.outbox.inner(event);
+                Ok(())
+            }
+            _ if event.header().flags & flags::IGNORABLE != 0 => Ok(()),
+            other => Err(StreamError::UnknownType(other)),
+        }
+    }
+
+    fn open_group(&mut self, event: Event) -> Result<(), StreamError> {
+        self.flush_held();
+        let event_type = event.event_type();
+        let damaged = |error| StreamError::Truncated(event_type, error);
+        let mut origin = None;
+        match event_type {
+            EventType::MARIADB_GTID => {
+                let gtid = MariaDbGtid::read(event.body()).map_err(damaged)?;
+                self.group.open_mariadb(gtid.flags2 & MariaDbGtid::STANDALONE != 0);
+                self.outbox.gtid(event, None);
+            }
+            EventType::GTID_TAGGED => {
+                self.group.open_mysql();
+                self.outbox.gtid(event, None);
+            }
+            _ => {
+                let gtid = Gtid::read(event.body()).map_err(damaged)?;
+                origin = Some(gtid.sid);
+                self.group.open_mysql();
+                self.outbox.gtid(event, gtid.transaction_length);
+            }
+        }
+        self.group.excluded = origin.is_some_and(|sid| {
+            let uuid = uuid::Uuid::from_bytes(sid).to_string();
+            self.rules.exclude_origins().iter().any(|excluded| *excluded == ExcludedOrigin::ServerUuid(uuid.clone()))
+        });
+        Ok(())
+    }
+
+    /// Whether an event was born on a server whose transactions the route leaves out.
+    fn is_excluded(&self, header: &Header) -> bool {
+        let origins = self.rules.exclude_origins();
+        self.group.excluded || (!origins.is_empty() && origins.contains(&ExcludedOrigin::ServerId(header.server_id)))
+    }
+
+    fn hold(&mut self, bytes: usize) -> Result<(), StreamError> {
+        self.held_bytes += bytes;
+        if self.held_bytes > MAX_HELD_BYTES { Err(StreamError::HeldTooMuch(self.held_bytes)) } else { Ok(()) }
+    }
+
+    /// A statement ended without saying so: what waits for its next event goes out as it is.
+    fn flush_held(&mut self) {
+        for event in self.held.drain(..) {
+            self.outbox.inner(event);
+        }
+        self.held_bytes = 0;
+        self.tables.clear();
+    }
+
+    fn table_map(&mut self, event: Event) -> Result<(), StreamError> {
+        self.group.open_statement();
+        let format = self.format_or(EventType::TABLE_MAP)?;
+        let map = TableMap::read(event.body(), format)
+            .map_err(|error| StreamError::Truncated(EventType::TABLE_MAP, error))?;
+        let not_utf8 = |_| StreamError::NotUtf8(EventType::TABLE_MAP);
+        let database = std::str::from_utf8(map.database).map_err(not_utf8)?;
+        let table = std::str::from_utf8(map.table).map_err(not_utf8)?;
+        let selection =
+            if self.is_excluded(event.header()) { Selection::NotSelected } else { self.rules.table(database, table) };
+        let mapped = match selection {
+            Selection::NotSelected => None,
+            Selection::Selected { database: new_database, name } if new_database == database && name == table => {
+                Some(event.clone())
+            }
+            Selection::Selected { database, name } => {
+                let body = event.body();
+                let (front, back) = (&body[..map.names_offset], &body[map.columns_offset..]);
+                let (database, name) = (counted_name(&database)?, counted_name(&name)?);
+                Some(Event::build(*event.header(), &[front, &database, &name, back], event.checksum()))
+            }
+        };
+        self.tables.insert(map.table_id, mapped.is_some());
+        if let Some(event) = mapped {
+            self.hold(event.raw().len())?;
+            self.held.push(event);
+        }
+        Ok(())
+    }
+
+    fn rows(&mut self, event: Event) -> Result<(), StreamError> {
+        let event_type = event.event_type();
+        let rows = Rows::read(event.body(), event_type, self.format_or(event_type)?)
+            .map_err(|error| StreamError::Truncated(event_type, error))?;
+        let kept = match self.tables.get(&rows.table_id) {
+            Some(&kept) => kept,
+            // It has no rows and only ends the statement, which another event can do.
+            None if rows.is_dummy() => false,
+            None => return Err(StreamError::UnknownTable(rows.table_id)),
+        };
+        if !rows.ends_statement() {
+            if kept {
+                for waiting in self.held.drain(..) {
+                    self.outbox.inner(waiting);
+                }
+                self.held_bytes = 0;
+                // The last rows event of a statement must say so; whether this one is the last that is kept is not known yet.
+                self.hold(event.raw().len())?;
+                self.held.push(event);
+            }
+            return Ok(());
+        }
+        let last = if kept {
+            Some(event)
+        } else {
+            // TABLE_MAPs without rows behind them do not go out.
+            let position = self.held.iter().rposition(|held| Rows::is_rows(held.event_type()));
+            position.map(|position| {
+                self.held.truncate(position + 1);
+                let rows = self.held.remove(position);
+                ending_statement(&rows, self.format.as_ref())
+            })
+        };
+        let waiting = std::mem::take(&mut self.held);
+        self.held_bytes = 0;
+        self.tables.clear();
+        let ends_group = self.group.end_statement();
+        match last {
+            Some(last) => {
+                for event in waiting {
+                    self.outbox.inner(event);
+                }
+                if ends_group { self.outbox.last(last) } else { self.outbox.inner(last) }
+            }
+            None if ends_group => self.outbox.nothing_last(),
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn statement(&mut self, event: Event) -> Result<(), StreamError> {
+        self.flush_held();
+        let format = self.format.as_ref().ok_or(StreamError::NoFormat(event.event_type()))?;
+        let context = StatementContext {
+            rules: &self.rules,
+            format,
+            excluded: self.is_excluded(event.header()),
+            at: &self.source,
+        };
+        let outcome = statement::judge(&event, &context)?;
+        self.notes.extend(outcome.note);
+        let prelude = std::mem::take(&mut self.prelude);
+        self.held_bytes = 0;
+        let opening = outcome.opening;
+        let was_open = self.group.in_transaction();
+        self.group.statement(opening);
+        if let Some(control) = outcome.control {
+            self.group.control(control);
+        }
+        let ends_group = self.group.is_closed();
+        match outcome.event {
+            Some(out) => {
+                for event in prelude {
+                    self.outbox.inner(event);
+                }
+                if ends_group {
+                    self.outbox.last(out);
+                } else if outcome.control == Some(Control::XaEnd) {
+                    // The XA_PREPARE that follows cannot be lengthened: the count is put right here.
+                    self.outbox.aligned(out);
+                } else {
+                    self.outbox.inner(out);
+                }
+            }
+            None => match opening {
+                // CREATE TABLE … START TRANSACTION was left out: its XID is still to come.
+                statement::Opening::ByStatement if !was_open => {
+                    self.outbox.inner(statement::control_event(&event, b"BEGIN"));
+                }
+                _ if event.event_type() == EventType::EXECUTE_LOAD_QUERY => {
+                    self.outbox.inner(statement::forget_file(&event)?);
+                    if ends_group {
+                        self.outbox.empty(&event);
+                    }
+                }
+                _ if ends_group => self.outbox.empty(&event),
+                _ => {}
+            },
+        }
+        Ok(())
+    }
+
+    /// Opens a compressed transaction, lets its events go through, and closes it again if anything changed.
+    fn payload(&mut self, event: Event) -> Result<(), StreamError> {
+        let opened = Bytes::from(open_transaction(event.body())?);
+        let outer = std::mem::replace(&mut self.checksum, ChecksumAlgorithm::None);
+        let before = self.outbox.begin_payload();
+        let walked = self.walk_payload(&opened);
+        self.checksum = outer;
+        let inner = self.outbox.end_payload(before);
+        walked?;
+        let unchanged = inner.iter().map(|event| event.raw().len()).sum::<usize>() == opened.len()
+            && inner.iter().flat_map(|event| event.raw().iter()).eq(opened.iter());
+        let event = if unchanged {
+            event
+        } else {
+            let events: Vec<u8> = inner.iter().flat_map(|event| event.raw().iter().copied()).collect();
+            Event::build(*event.header(), &[&close_transaction(&events)?], event.checksum())
+        };
+        if self.group.is_closed() {
+            self.outbox.last(event)
+        } else {
+            self.outbox.inner(event)
+        }
+        Ok(())
+    }
+
+    fn walk_payload(&mut self, opened: &Bytes) -> Result<(), StreamError> {
+        let mut offset = 0;
+        while offset < opened.len() {
+            let header =
+                Header::read(&opened[offset..]).map_err(|error| StreamError::Truncated(EventType(0), error))?;
+            let length = header.event_length as usize;
+            let end = offset.saturating_add(length);
+            if length < HEADER_LENGTH || end > opened.len() {
+                let actual = opened.len() - offset;
+                let (event_type, stated) = (header.event_type, header.event_length);
+                return Err(crate::binlog::DamagedEvent::Length { event_type, stated, actual }.into());
+            }
+            if header.event_type == EventType::TRANSACTION_PAYLOAD {
+                return Err(StreamError::UnknownType(header.event_type));
+            }
+            self.transform(Event::new(opened.slice(offset..end), ChecksumAlgorithm::None)?)?;
+            offset = end;
+        }
+        Ok(())
+    }
+
+    /// Hands what the transformation gave to the numbering.
+    fn deliver(&mut self, out: &mut Vec<Event>) -> Result<(), StreamError> {
+        self.outbox.deliver(&mut self.numberer, &self.source, self.checksum, out)?;
+        if !self.group.is_closed() {
+            let held: usize = self.held_bytes + self.outbox.waiting_bytes();
+            self.numberer.close_large_gap(&self.source, held as u64, out);
+        }
+        Ok(())
+    }
+}
+
+fn counted_name(name: &str) -> Result<Vec<u8>, StreamError> {
+    let length = u8::try_from(name.len()).map_err(|_| StreamError::NameTooLong(name.to_owned()))?;
+    let mut bytes = Vec::with_capacity(name.len() + 2);
+    bytes.push(length);
+    bytes.extend_from_slice(name.as_bytes());
+    bytes.push(0);
+    Ok(bytes)
+}
+
+/// The same rows event as the last of its statement.
+fn ending_statement(event: &Event, format: Option<&FormatDescription>) -> Event {
+    let rows = format.and_then(|format| Rows::read(event.body(), event.event_type(), format).ok());
+    match rows {
+        Some(rows) => {
+            let body = event.body();
+            let flags = (rows.flags | Rows::STMT_END_F).to_le_bytes();
+            let parts = [&body[..rows.flags_offset], &flags, &body[rows.flags_offset + 2..]];
+            Event::build(*event.header(), &parts, event.checksum())
+        }
+        None => event.clone(),
+    }
+}

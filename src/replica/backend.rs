@@ -1,0 +1,102 @@
+//! What stands behind a listener: a route, or a folder of files.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::binlog::{ChecksumAlgorithm, Event, ServerVersion, Vendor};
+use crate::fault::Fault;
+use crate::pipeline::coordinates::FilePosition;
+use crate::source::{ResultSet, SourceFacts};
+
+/// A future that a trait object returns.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Answers the questions of replicas and opens their streams.
+pub trait Backend: Send + Sync + 'static {
+    /// What the source is. May contact it; greeting and answers are made from this.
+    fn facts(&self) -> BoxFuture<'_, Result<Arc<SourceFacts>, Fault>>;
+
+    /// A read-only question of the white list, passed on to the source.
+    fn query<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<ResultSet, Fault>>;
+
+    /// The stream for one replica.
+    fn open(&self, request: ReplicaRequest) -> BoxFuture<'_, Result<Box<dyn Feed>, Fault>>;
+}
+
+/// What a feed has put out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FeedState {
+    /// Events were put out, or it is worth asking again.
+    More,
+    /// The stream is at its end: EOF for the replica.
+    EndOfStream,
+}
+
+/// The events for one replica, as they go out.
+pub trait Feed: Send {
+    /// Waits until there is something and appends what is ready to `out`, up to about 1 MiB. Cancel-safe: what a cancelled
+    /// call had taken comes with the next one.
+    fn next<'a>(&'a mut self, out: &'a mut Vec<Event>) -> BoxFuture<'a, Result<FeedState, Fault>>;
+
+    /// Whether all that was put out so far ends with a whole group: a clean end is possible here.
+    fn at_boundary(&self) -> bool;
+
+    /// How events that the session makes up (heartbeats) end.
+    fn checksum(&self) -> ChecksumAlgorithm;
+
+    /// A position later than the receiver's own count that a heartbeat may carry, because nothing that the replica needs
+    /// lies before it; `None` where the heartbeat must carry exactly what was sent.
+    fn heartbeat_position(&self) -> Option<FilePosition>;
+}
+
+/// What a replica asked for.
+#[derive(Debug, Clone)]
+pub struct ReplicaRequest {
+    /// Who asks.
+    pub replica: ReplicaSession,
+    /// Where to begin.
+    pub start: ReplicaStart,
+    /// The flags of the dump command as they came.
+    pub flags: u16,
+    /// End with EOF instead of waiting for more (flag 1, or server id 0).
+    pub non_blocking: bool,
+}
+
+/// What is known of a replica when it asks for its stream.
+#[derive(Debug, Clone)]
+pub struct ReplicaSession {
+    /// Of COM_REGISTER_SLAVE or of the dump command; 0 for programs that only read.
+    pub server_id: u32,
+    /// `@slave_uuid` or `@replica_uuid`.
+    pub uuid: Option<String>,
+    /// `_client_version` of the login, where it has one.
+    pub version: Option<ServerVersion>,
+    /// MariaDB where `@mariadb_slave_capability` was set or the login says so.
+    pub vendor: Vendor,
+    /// What `@master_binlog_checksum` was set to; `None` for replicas that know no checksums.
+    pub checksum: Option<ChecksumAlgorithm>,
+    /// `@master_heartbeat_period`; zero for none.
+    pub heartbeat_period: Duration,
+    /// MariaDB: every `@slave_…` variable of the GTID handshake as `(name, value)`, to be passed on.
+    pub gtid_variables: Vec<(String, String)>,
+    /// Where it came from.
+    pub peer: SocketAddr,
+    /// The connection's id.
+    pub thread_id: u32,
+}
+
+/// Where a replica wants to begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReplicaStart {
+    /// A file (empty: the first there is) and a position in it.
+    FilePosition(FilePosition),
+    /// After these transactions: a set as in COM_BINLOG_DUMP_GTID, checked.
+    MySqlGtid(Bytes),
+    /// After the position in `@slave_connect_state`.
+    MariaDbGtid(String),
+}
