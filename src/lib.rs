@@ -9,6 +9,7 @@ pub mod demo;
 pub mod fault;
 pub mod gtid;
 pub mod pipeline;
+pub mod relay;
 pub mod replica;
 pub mod rewrite;
 pub mod secret;

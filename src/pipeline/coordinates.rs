@@ -38,6 +38,11 @@ impl ReceiverPosition {
         &self.at
     }
 
+    /// The receiver is put somewhere else.
+    pub fn set(&mut self, at: FilePosition) {
+        self.at = at;
+    }
+
     /// The receiver takes one more event.
     pub fn receive(&mut self, event: &Event) {
         let header = event.header();

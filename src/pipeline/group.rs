@@ -93,7 +93,7 @@ impl Group {
             EventType::GTID | EventType::ANONYMOUS_GTID | EventType::GTID_TAGGED => self.open_mysql(),
             EventType::MARIADB_GTID => {
                 let standalone =
-                    MariaDbGtid::read(event.body()).map_or(false, |gtid| gtid.flags2 & MariaDbGtid::STANDALONE != 0);
+                    MariaDbGtid::read(event.body()).is_ok_and(|gtid| gtid.flags2 & MariaDbGtid::STANDALONE != 0);
                 self.open_mariadb(standalone);
             }
             EventType::XID | EventType::XA_PREPARE | EventType::TRANSACTION_PAYLOAD => self.close(),

@@ -51,6 +51,10 @@ impl Numberer {
         &self.receiver
     }
 
+    pub(super) fn set_receiver(&mut self, at: FilePosition) {
+        self.receiver.set(at);
+    }
+
     pub(super) fn format(&mut self, event: Event, format: &FormatDescription, out: &mut Vec<Event>) {
         self.checksum = format.checksum;
         self.format_event = Some(event.clone());

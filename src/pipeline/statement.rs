@@ -136,6 +136,7 @@ pub(super) fn judge(event: &Event, context: &StatementContext<'_>) -> Result<Out
         kind: statement.kind.0,
         reason: reason.to_owned(),
         rule: rule.to_owned(),
+        split: false,
     };
     if context.excluded {
         let note = Some(note("excluded_origin", "exclude_origins"));
@@ -154,7 +155,7 @@ pub(super) fn judge(event: &Event, context: &StatementContext<'_>) -> Result<Out
             Ok(Outcome { event: None, control: None, opening, note })
         }
         Action::Forward | Action::Split => {
-            let note = (verdict.action == Action::Split).then(|| note(reason, &verdict.rule));
+            let note = (verdict.action == Action::Split).then(|| Note { split: true, ..note(reason, &verdict.rule) });
             let new_sql = verdict.rewritten.as_deref().unwrap_or(&sql);
             let event = rewritten(event, &query, &sql, new_sql, database, &verdict.default_database, context.rules)?;
             Ok(Outcome { event: Some(event), control: None, opening, note })

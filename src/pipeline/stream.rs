@@ -54,6 +54,8 @@ pub struct Note {
     pub reason: String,
     /// The rule that decided.
     pub rule: String,
+    /// A part of the statement went out.
+    pub split: bool,
 }
 
 /// Why a stream ends. Everything before is out, nothing after.
@@ -163,6 +165,11 @@ impl Stream {
     /// Where the receiver of a replica is that was sent all that came out.
     pub fn served_position(&self) -> &FilePosition {
         self.numberer.receiver().at()
+    }
+
+    /// A replica that was sent only a part of what came out stands here.
+    pub fn set_served_position(&mut self, at: FilePosition) {
+        self.numberer.set_receiver(at);
     }
 
     /// The format of the events that come out.

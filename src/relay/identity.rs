@@ -1,0 +1,102 @@
+//! As which replica the proxy shows up at a source.
+//!
+//! A source ends an older stream of the same server uuid (MySQL 5.6 and later) or of the same server id (MySQL 5.5,
+//! MariaDB). So every stream that is open at a time has an id of its own out of the configured block, and a uuid that is
+//! the same when the same replica comes back, also through another proxy with the same configuration: its old stream,
+//! if the source has not noticed yet, ends then.
+
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use uuid::Uuid;
+
+use crate::source::Identity;
+
+/// Namespace of the uuids; any fixed value will do.
+const NAMESPACE: Uuid = Uuid::from_u128(0x7e1c_5a0e_6f3d_4b0c_9a57_3d2f_81c6_04b9);
+
+/// The block of server ids of one proxy.
+#[derive(Debug)]
+pub struct Identities {
+    block: Range<u32>,
+    in_use: Mutex<InUse>,
+}
+
+#[derive(Debug, Default)]
+struct InUse {
+    server_ids: BTreeSet<u32>,
+    /// How many streams each replica has, by their ordinal: several channels of one server are several streams.
+    ordinals: HashMap<String, BTreeSet<u32>>,
+}
+
+impl Identities {
+    /// `count` ids from `first` on.
+    pub fn new(first: u32, count: u32) -> Arc<Self> {
+        Arc::new(Self { block: first..first.saturating_add(count), in_use: Mutex::default() })
+    }
+
+    /// An identity for one stream of the replica that `replica` names; `None` when all ids are in use.
+    pub fn take(self: &Arc<Self>, replica: String) -> Option<Lease> {
+        let mut in_use = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
+        let server_id = self.block.clone().find(|id| !in_use.server_ids.contains(id))?;
+        in_use.server_ids.insert(server_id);
+        let ordinals = in_use.ordinals.entry(replica.clone()).or_default();
+        let ordinal = (0..).find(|ordinal| !ordinals.contains(ordinal)).unwrap_or(u32::MAX);
+        ordinals.insert(ordinal);
+        let name = format!("{} {replica} {ordinal}", self.block.start);
+        let uuid = Uuid::new_v5(&NAMESPACE, name.as_bytes());
+        Some(Lease { identities: Arc::clone(self), server_id, uuid, replica, ordinal })
+    }
+}
+
+/// An identity in use. Dropping it gives the id back.
+#[derive(Debug)]
+pub struct Lease {
+    identities: Arc<Identities>,
+    server_id: u32,
+    uuid: Uuid,
+    replica: String,
+    ordinal: u32,
+}
+
+impl Lease {
+    /// What the source is told.
+    pub fn identity(&self) -> Identity {
+        Identity { server_id: self.server_id, uuid: self.uuid, host: "replproxy".to_owned(), port: 0 }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let mut in_use = self.identities.in_use.lock().unwrap_or_else(PoisonError::into_inner);
+        in_use.server_ids.remove(&self.server_id);
+        if let Some(ordinals) = in_use.ordinals.get_mut(&self.replica) {
+            ordinals.remove(&self.ordinal);
+            if ordinals.is_empty() {
+                in_use.ordinals.remove(&self.replica);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_that_are_open_at_once_differ_and_a_replica_that_comes_back_is_the_same() {
+        let identities = Identities::new(100, 3);
+        let first = identities.take("shop a".to_owned()).expect("free").identity();
+        let again = identities.take("shop a".to_owned()).expect("free");
+        assert_eq!(first.uuid, again.identity().uuid);
+        let channel = identities.take("shop a".to_owned()).expect("free");
+        let other = identities.take("shop b".to_owned()).expect("free");
+        assert!(identities.take("shop c".to_owned()).is_none());
+        let ids = [&again, &channel, &other].map(|lease| lease.identity());
+        assert!(ids[0].uuid != ids[1].uuid && ids[1].uuid != ids[2].uuid && ids[0].uuid != ids[2].uuid);
+        assert!(ids[0].server_id != ids[1].server_id && ids[1].server_id != ids[2].server_id);
+        let elsewhere = Identities::new(100, 3).take("shop a".to_owned()).expect("free").identity();
+        assert_eq!(elsewhere.uuid, first.uuid);
+    }
+}

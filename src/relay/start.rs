@@ -1,0 +1,122 @@
+//! Where a replica's stream begins: what it asks for, in which coordinates, and what the source must be asked for.
+
+use crate::binlog::{FILE_MAGIC, Vendor};
+use crate::fault::{Code, Fault};
+use crate::pipeline::coordinates::FilePosition;
+use crate::pipeline::rules::RuleSet;
+use crate::pipeline::{Numbering, served_file_name, source_file_name};
+use crate::replica::backend::{ReplicaRequest, ReplicaStart};
+use crate::source::DumpStart;
+
+/// The first position of every file.
+pub(super) const FIRST_POSITION: u64 = FILE_MAGIC.len() as u64;
+
+/// How one stream begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Start {
+    pub(super) numbering: Numbering,
+    /// What the source is asked for.
+    pub(super) dump: DumpStart,
+    /// The same, as the position from which the stream is followed.
+    pub(super) from: FilePosition,
+    /// Events before this place are rendered and not sent.
+    pub(super) target: Option<Target>,
+}
+
+/// The place in a file from which on a replica wants the events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Target {
+    /// A position of the source, which is the end of a group; or, on a replica whose own count is the source's at the end of
+    /// every group, the count that it had reached inside of one.
+    Source(u64),
+    /// A position in what is served.
+    Served(u64),
+}
+
+/// `source` or `served`, and why, for status.
+pub(super) fn coordinates(rules: &RuleSet, request: &ReplicaRequest) -> (&'static str, String) {
+    match (&request.start, rules.growth_reason()) {
+        (ReplicaStart::FilePosition(_), Some(reason)) => ("served", reason.to_owned()),
+        (ReplicaStart::FilePosition(_), None) if rules.is_transparent() => {
+            ("source", "the route is transparent".into())
+        }
+        (ReplicaStart::FilePosition(_), None) => {
+            ("source", "no transaction can come out longer than it went in".into())
+        }
+        _ => ("source", "the replica goes by GTID".into()),
+    }
+}
+
+/// The fingerprint in the names of served files.
+pub(super) fn fingerprint(rules: &RuleSet) -> String {
+    rules.fingerprint()[..4].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Decides how the stream begins, before the first byte.
+pub(super) fn decide(rules: &RuleSet, request: &ReplicaRequest) -> Result<Start, Fault> {
+    let start = match &request.start {
+        ReplicaStart::MySqlGtid(set) => {
+            let (numbering, from) = (Numbering::Source, FilePosition::default());
+            return Ok(Start { numbering, dump: DumpStart::GtidSet(set.clone()), from, target: None });
+        }
+        ReplicaStart::MariaDbGtid(_) => {
+            let (numbering, from) = (Numbering::Source, FilePosition::default());
+            return Ok(Start { numbering, dump: DumpStart::MariaDbGtid, from, target: None });
+        }
+        ReplicaStart::FilePosition(start) => start,
+    };
+    let served = source_file_name(&start.file);
+    if rules.is_transparent() {
+        let dump = file_position(&start.file, start.position)?;
+        return Ok(Start { numbering: Numbering::Source, dump, from: start.clone(), target: None });
+    }
+    let own = fingerprint(rules);
+    let numbering = if rules.may_lengthen() {
+        Numbering::Served { fingerprint: Some(own.clone()) }
+    } else if request.replica.vendor == Vendor::MySql {
+        Numbering::SourcePadded { replica_server_id: request.replica.server_id }
+    } else {
+        Numbering::Source
+    };
+    let (file, target) = match (served, &numbering) {
+        (Some((file, theirs)), Numbering::Served { .. }) if theirs == own => {
+            (file, (start.position > FIRST_POSITION).then_some(Target::Served(start.position)))
+        }
+        (Some((file, theirs)), _) => return Err(other_rules(start, &file, &theirs, &numbering, &own)),
+        (None, _) => (start.file.clone(), (start.position > FIRST_POSITION).then_some(Target::Source(start.position))),
+    };
+    if start.position < FIRST_POSITION {
+        let message =
+            format!("the replica asked for position {} of {start}; a file begins at {FIRST_POSITION}", start.position);
+        return Err(Fault::new(Code::ReplicaPosition, message));
+    }
+    // What comes before the place must be seen too: the place can be inside a group, and only from a group's start is it
+    // known what a row belongs to.
+    let from = FilePosition { file: file.clone(), position: FIRST_POSITION };
+    Ok(Start { numbering, dump: file_position(&file, FIRST_POSITION)?, from, target })
+}
+
+fn file_position(file: &[u8], position: u64) -> Result<DumpStart, Fault> {
+    let position = u32::try_from(position).map_err(|_| {
+        Fault::new(Code::ReplicaPosition, format!("position {position} is above 4 GiB, which only GTID can reach"))
+    })?;
+    Ok(DumpStart::FilePosition { file: file.to_vec(), position })
+}
+
+fn other_rules(start: &FilePosition, file: &[u8], theirs: &str, numbering: &Numbering, own: &str) -> Fault {
+    let file = String::from_utf8_lossy(file);
+    let now = match numbering {
+        Numbering::Served { .. } => {
+            format!(
+                "the rules have changed: this route now serves {:?}",
+                String::from_utf8_lossy(&served_file_name(file.as_bytes(), own))
+            )
+        }
+        _ => "with its present rules the route serves the source's own positions".to_owned(),
+    };
+    let message = format!(
+        "the replica stands at {start}, numbered under rules {theirs}; {now}. Stop its SQL thread at a transaction's end, take the \
+         position of that transaction in {file} of the source, and point the replica there"
+    );
+    Fault::new(Code::ReplicaRulesChanged, message)
+}
