@@ -8,4 +8,5 @@ mod corpus;
 mod ddl_corpus;
 mod live;
 mod passthrough;
+mod source;
 mod support;

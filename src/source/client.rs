@@ -22,7 +22,7 @@ pub struct Client {
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "Client({}, {}, thread {})", self.connection.peer, self.version, self.thread_id)
+        write!(formatter, "Client({}, {}, thread {})", self.connection.peer, self.version.text, self.thread_id)
     }
 }
 

@@ -52,7 +52,7 @@ pub(super) enum GreetingError {
     Truncated(#[from] Truncated),
     #[error("protocol version {0} is not spoken any more; 10 is")]
     Protocol(u8),
-    #[error("the version `{0}` cannot be read")]
+    #[error("its version is `{0}`")]
     Version(String),
     #[error("the server does not know the login of MySQL 4.1 and later")]
     TooOld,
@@ -66,8 +66,10 @@ impl Greeting {
             other => return Err(GreetingError::Protocol(other)),
         }
         let text = String::from_utf8_lossy(cursor.until_nul()?).into_owned();
-        let version = ServerVersion::parse(&text)
-            .ok_or_else(|| GreetingError::Version(text.chars().filter(|c| !c.is_control()).take(60).collect()))?;
+        let version = ServerVersion::parse(&text);
+        if version.number < 30000 {
+            return Err(GreetingError::Version(text.chars().filter(|c| !c.is_control()).take(60).collect()));
+        }
         let thread_id = cursor.u32()?;
         let mut nonce = [0; NONCE_LENGTH];
         nonce[..8].copy_from_slice(cursor.take(8)?);

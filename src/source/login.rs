@@ -11,7 +11,7 @@ use super::{
     Activity, Endpoint, SourceError, TlsMode,
     connection::Connection,
     greeting::{Greeting, NONCE_LENGTH, capability},
-    rsa_key::{self, Padding},
+    rsa_key,
 };
 use crate::{secret::Secret, wire::Cursor};
 
@@ -55,7 +55,6 @@ struct Exchange<'a> {
     nonce: Vec<u8>,
     password: &'a Secret,
     secure: bool,
-    padding: Padding,
 }
 
 impl Exchange<'_> {
@@ -88,7 +87,7 @@ impl Exchange<'_> {
             (Plugin::CachingSha2, FULL_PATH) => Ok(Some(vec![2])),
             // The key that we asked for. Over TLS none is asked for, so none is taken.
             (Plugin::CachingSha2 | Plugin::Sha256, [b'-', ..]) if !self.secure => {
-                rsa_key::encrypt_password(self.password.expose(), &self.nonce, data, self.padding)
+                rsa_key::encrypt_password(self.password.expose(), &self.nonce, data)
                     .map(Some)
                     .map_err(|error| error.to_string())
             }
@@ -163,15 +162,8 @@ async fn authenticate(
     let peer = connection.peer.clone();
     let failed = |reason: String| SourceError::Authentication { peer: peer.clone(), reason };
     let secure = connection.secure;
-    // sha256_password of servers before 8.0.5 expects the older padding.
-    let padding = if greeting.version.number >= 80005 { Padding::Oaep } else { Padding::Pkcs1 };
-    let exchange = |plugin: Plugin, nonce: &[u8]| Exchange {
-        plugin,
-        nonce: nonce.to_vec(),
-        password: &endpoint.password,
-        secure,
-        padding,
-    };
+    let exchange =
+        |plugin: Plugin, nonce: &[u8]| Exchange { plugin, nonce: nonce.to_vec(), password: &endpoint.password, secure };
     // The greeting names the server's default plugin; the account's own comes with a switch. Where we do not know the
     // default, a native proof is as good as any: the server asks for what it wants.
     let named = greeting.plugin.as_deref().and_then(Plugin::of).filter(|&plugin| plugin != Plugin::Ed25519);

@@ -4,7 +4,7 @@
 
 use mysql_common::crypto::{
     der,
-    rsa::{GetRandom, Pkcs1OaepPadding, Pkcs1Padding, PublicKey},
+    rsa::{GetRandom, Pkcs1OaepPadding, PublicKey},
 };
 use rustls::pki_types::{SubjectPublicKeyInfoDer, pem::PemObject};
 
@@ -15,14 +15,8 @@ const MODULUS_LENGTHS: std::ops::RangeInclusive<usize> = 128..=1024;
 /// Bytes of an exponent; servers use 65537.
 const EXPONENT_LIMIT: usize = 8;
 
-/// How the password is padded before it is encrypted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Padding {
-    /// OAEP with SHA-1.
-    Oaep,
-    /// PKCS #1 version 1.5.
-    Pkcs1,
-}
+/// What OAEP with SHA-1 adds.
+const PADDING_LENGTH: usize = 2 * 20 + 2;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum KeyError {
@@ -38,21 +32,12 @@ pub(super) enum KeyError {
     Random,
 }
 
-/// `(password NUL) XOR nonce`, repeated, encrypted for the owner of `pem`.
-pub(super) fn encrypt_password(
-    password: &str,
-    nonce: &[u8],
-    pem: &[u8],
-    padding: Padding,
-) -> Result<Vec<u8>, KeyError> {
+/// `(password NUL) XOR nonce`, repeated, padded by OAEP (5.7 and later take no other) and encrypted for the owner of `pem`.
+pub(super) fn encrypt_password(password: &str, nonce: &[u8], pem: &[u8]) -> Result<Vec<u8>, KeyError> {
     let key = SubjectPublicKeyInfoDer::from_pem_slice(pem).map_err(|_| KeyError::Pem)?;
     let (modulus, exponent) = modulus_and_exponent(key.as_ref())?;
-    let overhead = match padding {
-        Padding::Oaep => 2 * 20 + 2,
-        Padding::Pkcs1 => 12,
-    };
     let mut clear: Vec<u8> = password.bytes().chain([0]).collect();
-    if clear.len() + overhead > modulus.len() {
+    if clear.len() + PADDING_LENGTH > modulus.len() {
         return Err(KeyError::PasswordTooLong);
     }
     for (byte, mask) in clear.iter_mut().zip(nonce.iter().cycle()) {
@@ -69,11 +54,7 @@ pub(super) fn encrypt_password(
     let (modulus, _) = der::parse_uint(&modulus).map_err(|_| KeyError::Kind)?;
     let (exponent, _) = der::parse_uint(&exponent).map_err(|_| KeyError::Kind)?;
     let key = PublicKey::new(modulus, exponent);
-    match padding {
-        Padding::Oaep => key.encrypt_block(clear, Pkcs1OaepPadding::new(GetRandom)),
-        Padding::Pkcs1 => key.encrypt_block(clear, Pkcs1Padding::new(GetRandom)),
-    }
-    .map_err(|_| KeyError::Random)
+    key.encrypt_block(clear, Pkcs1OaepPadding::new(GetRandom)).map_err(|_| KeyError::Random)
 }
 
 /// `SEQUENCE { SEQUENCE { algorithm }, BIT STRING { SEQUENCE { INTEGER modulus, INTEGER exponent } } }`.
@@ -120,14 +101,12 @@ mod tests {
 
     #[test]
     fn a_password_is_encrypted_to_the_length_of_the_key_and_differently_each_time() {
-        for padding in [Padding::Oaep, Padding::Pkcs1] {
-            let once = encrypt_password("secret", &[7; 20], KEY.as_bytes(), padding).expect("a good key");
-            let again = encrypt_password("secret", &[7; 20], KEY.as_bytes(), padding).expect("a good key");
-            assert_eq!(once.len(), 256);
-            assert_ne!(once, again);
-        }
+        let once = encrypt_password("secret", &[7; 20], KEY.as_bytes()).expect("a good key");
+        let again = encrypt_password("secret", &[7; 20], KEY.as_bytes()).expect("a good key");
+        assert_eq!(once.len(), 256);
+        assert_ne!(once, again);
         let long = "x".repeat(300);
-        let result = encrypt_password(&long, &[7; 20], KEY.as_bytes(), Padding::Oaep);
+        let result = encrypt_password(&long, &[7; 20], KEY.as_bytes());
         assert_eq!(result, Err(KeyError::PasswordTooLong));
     }
 
@@ -145,7 +124,7 @@ mod tests {
             }
         }
         for text in ["", "-----BEGIN PUBLIC KEY-----", "-----BEGIN PUBLIC KEY-----\n!!\n-----END PUBLIC KEY-----\n"] {
-            assert_eq!(encrypt_password("x", &[1; 20], text.as_bytes(), Padding::Oaep), Err(KeyError::Pem));
+            assert_eq!(encrypt_password("x", &[1; 20], text.as_bytes()), Err(KeyError::Pem));
         }
     }
 }
