@@ -66,10 +66,8 @@ impl Greeting {
             other => return Err(GreetingError::Protocol(other)),
         }
         let text = String::from_utf8_lossy(cursor.until_nul()?).into_owned();
-        let version = ServerVersion::parse(&text);
-        if version.number < 30000 {
-            return Err(GreetingError::Version(text.chars().filter(|c| !c.is_control()).take(60).collect()));
-        }
+        let version = ServerVersion::parse(&text)
+            .ok_or_else(|| GreetingError::Version(text.chars().filter(|c| !c.is_control()).take(60).collect()))?;
         let thread_id = cursor.u32()?;
         let mut nonce = [0; NONCE_LENGTH];
         nonce[..8].copy_from_slice(cursor.take(8)?);
