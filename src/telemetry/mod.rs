@@ -7,8 +7,20 @@ mod logs;
 pub mod names;
 mod route;
 
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+
 pub use logs::{Escaped, LogLevelInvalid, init_logs};
 pub use route::{
     Coordinates, KEPT_STATEMENTS, PolicedStatement, RoutePicture, RouteTelemetry, SessionIdentity, SessionPicture,
     SessionTelemetry, SourceContact, StatementAction,
 };
+
+/// Makes this process's metrics readable. Call it once, before anything that counts is made: what was made before counts
+/// into nothing.
+pub fn install_metrics() -> PrometheusHandle {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    // Only a test process can have one already; then the first one goes on counting.
+    let _ = metrics::set_global_recorder(recorder);
+    handle
+}
