@@ -5,7 +5,6 @@ pub mod binlog;
 pub mod cli;
 pub mod config;
 pub mod ddl;
-pub mod demo;
 pub mod fault;
 pub mod gtid;
 pub mod pipeline;

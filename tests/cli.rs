@@ -27,7 +27,7 @@ fn help_names_every_command_and_ends_with_0() {
     let output = replproxy(&["--help"]);
     assert_eq!(output.status.code(), Some(0));
     let help = stdout(&output);
-    for command in ["status"] {
+    for command in ["rewrite", "status"] {
         assert!(help.contains(&format!("\n  {command} ")), "{command} is not in:\n{help}");
         let output = replproxy(&[command, "--help"]);
         assert_eq!(output.status.code(), Some(0));
@@ -126,4 +126,30 @@ fn somebody_elses_answer_is_not_taken_for_a_status() {
     let output = replproxy(&["status", "--admin", &address]);
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("not the status of replproxy"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_route_that_is_not_in_the_configuration_is_wrong_usage_and_names_those_that_are() {
+    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/config/good/contract.toml");
+    let output = replproxy(&["rewrite", "--config", config, "--route", "shopp", "in", "-"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("no route \"shopp\"; it has: shop"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_bad_configuration_ends_with_2_and_all_its_mistakes() {
+    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/config/bad/unknown_keys.toml");
+    let output = replproxy(&["rewrite", "--config", config, "--route", "shop", "in", "-"]);
+    assert_eq!(output.status.code(), Some(2));
+    let error = stderr(&output);
+    assert!(error.starts_with("error: RPX-1001: ") && error.lines().count() > 2, "{error}");
+}
+
+#[test]
+fn rewrite_never_writes_over_its_input() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/config/good/contract.toml");
+    let path = file.path().to_str().unwrap();
+    let output = replproxy(&["rewrite", "--config", config, "--route", "shop", path, path]);
+    assert_eq!(output.status.code(), Some(2));
 }

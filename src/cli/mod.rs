@@ -4,13 +4,16 @@
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::config::{Config, Route};
 use crate::fault::{Code, Fault};
 use crate::telemetry::{Escaped, init_logs};
 
+mod rewrite;
 mod status;
 
 /// Exit status of a command that failed.
@@ -39,6 +42,7 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Rewrite(rewrite::Arguments),
     Status(status::Arguments),
 }
 
@@ -54,12 +58,13 @@ pub enum Format {
 impl Command {
     fn default_log_level(&self) -> &'static str {
         match self {
-            Self::Status(_) => "warn",
+            Self::Rewrite(_) | Self::Status(_) => "warn",
         }
     }
 
     fn execute(self) -> Result<u8, Failure> {
         match self {
+            Self::Rewrite(arguments) => rewrite::execute(&arguments),
             Self::Status(arguments) => status::execute(&arguments),
         }
     }
@@ -99,6 +104,19 @@ fn exit_status(code: Code) -> u8 {
         Code::ConfigurationInvalid | Code::ConfigurationUnreadable | Code::SecretMissing => USAGE,
         _ => FAILED,
     }
+}
+
+/// A route of a configuration that is only looked at: no secret is fetched.
+fn offline_route(config: &Path, route: &str) -> Result<Route, Failure> {
+    let config = Config::load_offline(config).map_err(Fault::from)?;
+    find_route(&config, route)
+}
+
+fn find_route(config: &Config, name: &str) -> Result<Route, Failure> {
+    config.routes.get(name).cloned().ok_or_else(|| {
+        let known: Vec<&str> = config.routes.keys().map(String::as_str).collect();
+        Failure::Usage(format!("{} has no route {name:?}; it has: {}", config.path.display(), known.join(", ")))
+    })
 }
 
 /// The whole program: reads the arguments, runs the command, reports an error on stderr.
