@@ -6,6 +6,7 @@ mod config;
 mod core_is_pure;
 mod corpus;
 mod ddl_corpus;
+mod hostile;
 mod live;
 mod passthrough;
 mod source;

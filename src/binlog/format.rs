@@ -42,6 +42,9 @@ pub enum FormatError {
         /// Its header length.
         header_length: u8,
     },
+    /// Not a version string.
+    #[error("the server version {0:?} cannot be read")]
+    UnreadableVersion(String),
     /// An algorithm that no release writes.
     #[error("checksum algorithm {0} is not known")]
     UnknownChecksum(u8),
@@ -56,12 +59,9 @@ impl FormatDescription {
         let text = cursor.take(50)?;
         let text = &text[..text.iter().position(|&byte| byte == 0).unwrap_or(50)];
         let text = String::from_utf8_lossy(text);
-        // A version that nobody can read is older than all that matters here.
-        let server = ServerVersion::parse(&text).unwrap_or_else(|| ServerVersion {
-            text: text.into_owned(),
-            number: 0,
-            vendor: Vendor::MySql,
-        });
+        // How to read the rest depends on the version: one that cannot be read is damage.
+        let server =
+            ServerVersion::parse(&text).ok_or_else(|| FormatError::UnreadableVersion(text.clone().into_owned()))?;
         let created = cursor.u32()?;
         let header_length = cursor.u8()?;
         if version != 4 || usize::from(header_length) != HEADER_LENGTH {

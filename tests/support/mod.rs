@@ -6,6 +6,7 @@ pub(crate) mod fleet;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod replica;
+pub(crate) mod routes;
 pub(crate) mod server;
 pub(crate) mod sql;
 pub(crate) mod workload;
