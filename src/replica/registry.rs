@@ -1,0 +1,266 @@
+//! Who is connected: one entry a connection, for KILL, `SHOW REPLICAS` and the status page.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
+
+use dashmap::DashMap;
+use tokio::sync::watch;
+
+use crate::pipeline::coordinates::FilePosition;
+
+/// What a connection is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionState {
+    /// Greeting, TLS and login.
+    LoggingIn,
+    /// Asking questions.
+    Asking,
+    /// The stream was requested and is being opened.
+    Opening,
+    /// Being sent events.
+    Streaming,
+    /// Everything was sent; heartbeats.
+    Waiting,
+}
+
+impl SessionState {
+    /// The word that status and logs have for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::LoggingIn => "logging_in",
+            Self::Asking => "asking",
+            Self::Opening => "opening",
+            Self::Streaming => "streaming",
+            Self::Waiting => "waiting",
+        }
+    }
+}
+
+/// What is known of one connection at one moment.
+#[derive(Debug, Clone)]
+pub struct Attached {
+    /// The id that the greeting gave it; `KILL` takes it.
+    pub thread_id: u32,
+    /// The listener (route) that it came to.
+    pub listener: String,
+    /// Where it came from.
+    pub peer: SocketAddr,
+    /// When it came.
+    pub since: SystemTime,
+    /// What it is doing.
+    pub state: SessionState,
+    /// The replica's server id: from COM_REGISTER_SLAVE or the dump request; 0 for a plain client.
+    pub server_id: u32,
+    /// The replica's uuid (MySQL 5.6 and later).
+    pub uuid: Option<String>,
+    /// `report_host`; empty when the replica does not say.
+    pub host: String,
+    /// `report_port`.
+    pub port: u16,
+    /// The replica's version, as its login told it.
+    pub version: Option<String>,
+    /// The program that logged in (`mysqld`, `mysqlbinlog`), where it says.
+    pub program: Option<String>,
+    /// Whether the connection is inside TLS.
+    pub tls: bool,
+    /// Where its receiver is, in the coordinates that it is served.
+    pub position: Option<FilePosition>,
+    /// Bytes of events sent.
+    pub bytes: u64,
+    /// Events sent.
+    pub events: u64,
+    /// When the last event was sent.
+    pub last_event: Option<SystemTime>,
+}
+
+impl Attached {
+    /// Whether it is a replica (or a program that reads the stream) and not only a login.
+    pub fn is_replica(&self) -> bool {
+        self.server_id != 0 || matches!(self.state, SessionState::Streaming | SessionState::Waiting)
+    }
+}
+
+/// All connections of the process.
+#[derive(Debug, Default)]
+pub struct Registry {
+    last_thread_id: AtomicU32,
+    sessions: DashMap<u32, Arc<Entry>>,
+}
+
+impl Registry {
+    /// No connections yet.
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Every connection, in the order that they came.
+    pub fn snapshot(&self) -> Vec<Attached> {
+        let mut all: Vec<_> = self.sessions.iter().map(|entry| entry.value().snapshot()).collect();
+        all.sort_unstable_by_key(|attached| attached.thread_id);
+        all
+    }
+
+    /// The replicas of one listener.
+    pub fn replicas_of(&self, listener: &str) -> Vec<Attached> {
+        let mut all = self.snapshot();
+        all.retain(|attached| attached.listener == listener && attached.is_replica());
+        all
+    }
+
+    /// Ends a connection of a listener. False when there is none with that id.
+    pub fn kill(&self, listener: &str, thread_id: u32) -> bool {
+        match self.sessions.get(&thread_id) {
+            Some(entry) if entry.listener == listener => {
+                entry.kill.send_replace(true);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Enters a new connection; it is forgotten when the guard is dropped.
+    pub(crate) fn enter(self: &Arc<Self>, listener: &str, peer: SocketAddr) -> Guard {
+        let thread_id = loop {
+            let id = self.last_thread_id.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+            if id != 0 && !self.sessions.contains_key(&id) {
+                break id;
+            }
+        };
+        let attached = Attached {
+            thread_id,
+            listener: listener.to_owned(),
+            peer,
+            since: SystemTime::now(),
+            state: SessionState::LoggingIn,
+            server_id: 0,
+            uuid: None,
+            host: String::new(),
+            port: 0,
+            version: None,
+            program: None,
+            tls: false,
+            position: None,
+            bytes: 0,
+            events: 0,
+            last_event: None,
+        };
+        let entry = Arc::new(Entry {
+            listener: listener.to_owned(),
+            attached: Mutex::new(attached),
+            bytes: AtomicU64::new(0),
+            events: AtomicU64::new(0),
+            kill: watch::Sender::new(false),
+        });
+        self.sessions.insert(thread_id, Arc::clone(&entry));
+        Guard { registry: Arc::clone(self), thread_id, entry }
+    }
+}
+
+#[derive(Debug)]
+struct Entry {
+    listener: String,
+    attached: Mutex<Attached>,
+    bytes: AtomicU64,
+    events: AtomicU64,
+    kill: watch::Sender<bool>,
+}
+
+impl Entry {
+    fn snapshot(&self) -> Attached {
+        let mut attached = self.attached.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        attached.bytes = self.bytes.load(Ordering::Relaxed);
+        attached.events = self.events.load(Ordering::Relaxed);
+        attached
+    }
+}
+
+/// A connection's own hold on its entry.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    registry: Arc<Registry>,
+    thread_id: u32,
+    entry: Arc<Entry>,
+}
+
+impl Guard {
+    pub(crate) fn thread_id(&self) -> u32 {
+        self.thread_id
+    }
+
+    pub(crate) fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    /// Changes what is known.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut Attached)) {
+        change(&mut self.entry.attached.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Counts a batch of events that was sent.
+    pub(crate) fn sent(&self, events: u64, bytes: u64) {
+        self.entry.events.fetch_add(events, Ordering::Relaxed);
+        self.entry.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Becomes ready when somebody kills this connection.
+    pub(crate) fn kill_switch(&self) -> KillSwitch {
+        KillSwitch(self.entry.kill.subscribe())
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.registry.sessions.remove(&self.thread_id);
+    }
+}
+
+/// Waits for `KILL`.
+#[derive(Debug, Clone)]
+pub(crate) struct KillSwitch(watch::Receiver<bool>);
+
+impl KillSwitch {
+    pub(crate) async fn pulled(&mut self) {
+        if self.0.wait_for(|killed| *killed).await.is_err() {
+            // The entry is gone, and with it everybody who could kill.
+            std::future::pending().await
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer() -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 40000))
+    }
+
+    #[tokio::test]
+    async fn a_kill_reaches_its_session_on_its_listener_only() {
+        let registry = Registry::new();
+        let (one, other) = (registry.enter("a", peer()), registry.enter("b", peer()));
+        assert_ne!(one.thread_id(), other.thread_id());
+        assert!(!registry.kill("a", other.thread_id()));
+        assert!(!registry.kill("a", 999));
+        assert!(registry.kill("a", one.thread_id()));
+        one.kill_switch().pulled().await;
+        let id = one.thread_id();
+        drop(one);
+        assert!(!registry.kill("a", id));
+        assert_eq!(registry.snapshot().len(), 1);
+    }
+
+    #[test]
+    fn only_those_that_registered_count_as_replicas() {
+        let registry = Registry::new();
+        let (one, _other) = (registry.enter("a", peer()), registry.enter("a", peer()));
+        assert!(registry.replicas_of("a").is_empty());
+        one.update(|attached| attached.server_id = 7);
+        one.sent(3, 100);
+        let replicas = registry.replicas_of("a");
+        assert_eq!((replicas.len(), replicas[0].server_id, replicas[0].bytes), (1, 7, 100));
+    }
+}
