@@ -236,10 +236,6 @@ impl Feed for RouteFeed {
         self.boundary && self.pending.is_none()
     }
 
-    fn checksum(&self) -> ChecksumAlgorithm {
-        self.stream.format().map_or(self.events.negotiated_checksum(), |format| format.checksum)
-    }
-
     fn heartbeat_position(&self) -> Option<FilePosition> {
         (self.follows_gtid && self.boundary).then(|| self.stream.source_position().clone())
     }

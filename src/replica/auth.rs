@@ -93,11 +93,8 @@ pub(crate) fn sha2_response(password: &[u8], challenge: &Challenge) -> [u8; 32] 
 /// (`make_ssl_info` in MariaDB's sql_acl.cc).
 pub(crate) fn certificate_proof(password: &[u8], challenge: &Challenge, certificate: &[u8]) -> Vec<u8> {
     let hash = Sha1::digest(Sha1::digest(password));
-    let proof = Sha256::new()
-        .chain_update(hash)
-        .chain_update(challenge)
-        .chain_update(Sha256::digest(certificate))
-        .finalize();
+    let proof =
+        Sha256::new().chain_update(hash).chain_update(challenge).chain_update(Sha256::digest(certificate)).finalize();
     let mut text = vec![1];
     for byte in proof {
         text.extend_from_slice(format!("{byte:02X}").as_bytes());
@@ -113,7 +110,9 @@ mod tests {
 
     #[test]
     fn the_client_side_of_mysql_common_agrees() {
-        use mysql_common::scramble::{scramble_native, scramble_sha256};
+        use mysql_common::auth::plugins::{
+            caching_sha2_password::scramble_sha256, mysql_native_password::scramble_native,
+        };
         for password in ["secret", "päßwörd", &"x".repeat(300)] {
             let password = password.as_bytes();
             assert_eq!(scramble_native(CHALLENGE, password), Some(native_response(password, CHALLENGE)));

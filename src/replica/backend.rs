@@ -46,9 +46,6 @@ pub trait Feed: Send {
     /// Whether all that was put out so far ends with a whole group: a clean end is possible here.
     fn at_boundary(&self) -> bool;
 
-    /// How events that the session makes up (heartbeats) end.
-    fn checksum(&self) -> ChecksumAlgorithm;
-
     /// A position later than the receiver's own count that a heartbeat may carry, because nothing that the replica needs
     /// lies before it; `None` where the heartbeat must carry exactly what was sent.
     fn heartbeat_position(&self) -> Option<FilePosition>;

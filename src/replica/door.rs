@@ -158,9 +158,7 @@ async fn log_in<S: AsyncRead + AsyncWrite + Unpin>(
         packet = connection.insert(secured).read(config.limits.login_packet).await?;
     } else if config.tls.is_required() {
         let text = "Connections using insecure transport are prohibited: this route has tls = \"required\"";
-        return Err(
-            Refusal::new(server_error::SECURE_TRANSPORT_REQUIRED, b"HY000", text, Code::ReplicaTls).into()
-        );
+        return Err(Refusal::new(server_error::SECURE_TRANSPORT_REQUIRED, b"HY000", text, Code::ReplicaTls).into());
     }
     let packets = connection.as_mut().ok_or_else(closed)?;
     let response = HandshakeResponse::read(&packet).map_err(|error| {

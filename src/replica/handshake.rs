@@ -207,7 +207,7 @@ impl HandshakeResponse {
     /// `_server_host` and no server version.
     pub(crate) fn version(&self) -> Option<ServerVersion> {
         let text = self.attributes.get("_client_version")?;
-        let mut version = ServerVersion::parse(text);
+        let mut version = ServerVersion::parse(text)?;
         if (100_000..200_000).contains(&version.number)
             || self.attributes.get("_client_name").is_some_and(|name| name == "libmariadb")
         {
@@ -294,7 +294,7 @@ pub(crate) mod tests {
             ("5.7.29-log", "5.7.29-log"),
             ("9.7.4", "9.7.4"),
         ] {
-            assert_eq!(greeted_version(&ServerVersion::parse(version)), greeted);
+            assert_eq!(greeted_version(&ServerVersion::parse(version).expect(version)), greeted);
         }
     }
 

@@ -49,6 +49,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PacketStream<S> {
         Self { stream, sequence: 0 }
     }
 
+    /// The number of the next packet in either direction.
+    pub(crate) fn sequence(&self) -> u8 {
+        self.sequence
+    }
+
     /// Goes on over another stream (TLS) with the number of the next packet.
     pub(crate) fn continued(stream: S, sequence: u8) -> Self {
         Self { stream, sequence }
@@ -118,10 +123,7 @@ mod tests {
         client.write_all(b"\x01\x00\x00\x00a\x02\x00\x00\x00bc\x01\x00\x00\x07d").await.expect("room");
         assert_eq!(packets.read_command(10).await.expect("the first"), b"a");
         assert_eq!(packets.read_command(10).await.expect("the second"), b"bc");
-        assert!(matches!(
-            packets.read_command(10).await,
-            Err(ReadError::OutOfSequence { expected: 0, found: 7 })
-        ));
+        assert!(matches!(packets.read_command(10).await, Err(ReadError::OutOfSequence { expected: 0, found: 7 })));
         drop(client);
     }
 

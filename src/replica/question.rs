@@ -76,8 +76,8 @@ impl<'a> Scanner<'a> {
             let skipped = if trimmed.starts_with("/*!") || trimmed.starts_with("/*M!") {
                 let mark = if trimmed.starts_with("/*!") { 3 } else { 4 };
                 mark + trimmed[mark..].bytes().take_while(u8::is_ascii_digit).count()
-            } else if trimmed.starts_with("/*") {
-                trimmed[2..].find("*/").map_or(trimmed.len(), |at| at + 4)
+            } else if let Some(inside) = trimmed.strip_prefix("/*") {
+                inside.find("*/").map_or(trimmed.len(), |at| at + 4)
             } else if trimmed.starts_with("*/") {
                 2
             } else if trimmed.starts_with('#')

@@ -1,15 +1,13 @@
-//! Who is connected: one entry a connection, for KILL, `SHOW REPLICAS` and the status page.
+//! Who is connected: one entry a connection, for KILL and `SHOW REPLICAS`. What is sent to whom is counted in `telemetry`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use dashmap::DashMap;
 use tokio::sync::watch;
-
-use crate::pipeline::coordinates::FilePosition;
 
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,14 +64,6 @@ pub struct Attached {
     pub program: Option<String>,
     /// Whether the connection is inside TLS.
     pub tls: bool,
-    /// Where its receiver is, in the coordinates that it is served.
-    pub position: Option<FilePosition>,
-    /// Bytes of events sent.
-    pub bytes: u64,
-    /// Events sent.
-    pub events: u64,
-    /// When the last event was sent.
-    pub last_event: Option<SystemTime>,
 }
 
 impl Attached {
@@ -142,16 +132,10 @@ impl Registry {
             version: None,
             program: None,
             tls: false,
-            position: None,
-            bytes: 0,
-            events: 0,
-            last_event: None,
         };
         let entry = Arc::new(Entry {
             listener: listener.to_owned(),
             attached: Mutex::new(attached),
-            bytes: AtomicU64::new(0),
-            events: AtomicU64::new(0),
             kill: watch::Sender::new(false),
         });
         self.sessions.insert(thread_id, Arc::clone(&entry));
@@ -163,17 +147,12 @@ impl Registry {
 struct Entry {
     listener: String,
     attached: Mutex<Attached>,
-    bytes: AtomicU64,
-    events: AtomicU64,
     kill: watch::Sender<bool>,
 }
 
 impl Entry {
     fn snapshot(&self) -> Attached {
-        let mut attached = self.attached.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        attached.bytes = self.bytes.load(Ordering::Relaxed);
-        attached.events = self.events.load(Ordering::Relaxed);
-        attached
+        self.attached.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -197,12 +176,6 @@ impl Guard {
     /// Changes what is known.
     pub(crate) fn update(&self, change: impl FnOnce(&mut Attached)) {
         change(&mut self.entry.attached.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-
-    /// Counts a batch of events that was sent.
-    pub(crate) fn sent(&self, events: u64, bytes: u64) {
-        self.entry.events.fetch_add(events, Ordering::Relaxed);
-        self.entry.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Becomes ready when somebody kills this connection.
@@ -259,8 +232,7 @@ mod tests {
         let (one, _other) = (registry.enter("a", peer()), registry.enter("a", peer()));
         assert!(registry.replicas_of("a").is_empty());
         one.update(|attached| attached.server_id = 7);
-        one.sent(3, 100);
         let replicas = registry.replicas_of("a");
-        assert_eq!((replicas.len(), replicas[0].server_id, replicas[0].bytes), (1, 7, 100));
+        assert_eq!((replicas.len(), replicas[0].server_id), (1, 7));
     }
 }

@@ -105,9 +105,14 @@ const FROM_FACTS: &[&str] = &[
     "version_comment",
 ];
 
-/// The names of all variables that have a value here, in the order that `SHOW VARIABLES` has.
+/// The names of all variables that may have a value here, in the order that `SHOW VARIABLES` has.
 pub(crate) fn known_names() -> Vec<&'static str> {
-    let mut names: Vec<_> = FIXED.iter().map(|(name, _)| *name).chain(FROM_FACTS.iter().copied()).collect();
+    let mut names: Vec<_> = FIXED
+        .iter()
+        .map(|(name, _)| *name)
+        .chain(FROM_FACTS.iter().copied())
+        .chain(AT_SOURCE.iter().copied())
+        .collect();
     names.sort_unstable();
     names
 }
@@ -131,12 +136,12 @@ pub(crate) fn system_variable(name: &str, facts: &SourceFacts) -> SystemVariable
         }
         "server_id" => known(facts.server_id.to_string()),
         "server_uuid" => facts.server_uuid.clone().map_or(SystemVariable::Unknown, known),
-        "gtid_mode" => facts.gtid_mode.map_or(SystemVariable::Unknown, |mode| known(mode.to_string())),
+        "gtid_mode" => facts.gtid_mode.map_or(SystemVariable::Unknown, |mode| known(mode.as_str().to_owned())),
         "gtid_domain_id" => facts.gtid_domain_id.map_or(SystemVariable::Unknown, |domain| known(domain.to_string())),
         "binlog_checksum" => known(checksum_name(facts.binlog_checksum).to_owned()),
         "log_bin" => known(u8::from(facts.log_bin).to_string()),
         "lower_case_table_names" => known(facts.lower_case_table_names.to_string()),
-        _ if at_source(name) => SystemVariable::AtSource,
+        _ if at_source(name) => facts.variable(name).map_or(SystemVariable::AtSource, |value| known(value.to_owned())),
         _ => FIXED
             .iter()
             .find(|(fixed, _)| *fixed == name)
@@ -161,7 +166,7 @@ pub(crate) fn checksum_name(algorithm: ChecksumAlgorithm) -> &'static str {
 
 /// The user variables of one session: `@name` in lower case, `None` for NULL.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct UserVariables {
+pub(crate) struct UserVariables {
     values: BTreeMap<String, Option<String>>,
     bytes: usize,
 }
@@ -172,18 +177,13 @@ pub(crate) struct TooManyVariables;
 
 impl UserVariables {
     /// The value; `None` when it was never set or is NULL.
-    pub fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.values.get(name)?.as_deref()
     }
 
     /// The first of several spellings (`master_…`, `source_…`) that has a value.
-    pub fn first_of(&self, names: &[&str]) -> Option<&str> {
+    pub(crate) fn first_of(&self, names: &[&str]) -> Option<&str> {
         names.iter().find_map(|name| self.get(name))
-    }
-
-    /// Names and values.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
-        self.values.iter().map(|(name, value)| (name.as_str(), value.as_deref()))
     }
 
     pub(crate) fn set(&mut self, name: &str, value: Option<String>) -> Result<(), TooManyVariables> {

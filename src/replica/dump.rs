@@ -1,0 +1,385 @@
+//! The dump: events out, heartbeats when there are none, and the watch over a client that may leave or stop reading.
+//!
+//! Each event is one payload: `00` and the event, cut at 16 MiB − 1, with sequence numbers that go on from the command.
+//! Small events are gathered into one write; large ones go out from where they are.
+
+use std::io::{self, IoSlice};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::debug;
+
+use super::boundary::Boundary;
+use super::command::code;
+use super::handshake::{EOF_PACKET, err_packet};
+use super::heartbeat::{Layout, heartbeat};
+use super::registry::{Guard, SessionState};
+use super::{Feed, FeedState, Limits};
+use crate::binlog::{ChecksumAlgorithm, Event, EventType, FormatDescription, Vendor};
+use crate::fault::{Code, Fault};
+use crate::pipeline::coordinates::{FilePosition, ReceiverPosition};
+use crate::telemetry::SessionTelemetry;
+use crate::wire::{packet_ranges, write_packet};
+
+/// Gathered bytes go out at this size, even when more events are ready.
+const GATHER_BYTES: usize = 256 << 10;
+
+/// An event of this size is not copied: what is gathered goes out together with it.
+const LARGE_EVENT: usize = 32 << 10;
+
+/// What a dump needs to know of its replica.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) vendor: Vendor,
+    pub(crate) layout: Layout,
+    /// Zero: no heartbeats.
+    pub(crate) heartbeat_period: Duration,
+    /// How events before the first FORMAT_DESCRIPTION end, as agreed with the replica.
+    pub(crate) agreed_checksum: ChecksumAlgorithm,
+    /// The source's server id, which heartbeats carry.
+    pub(crate) source_server_id: u32,
+    /// MySQL auto-position: the receiver takes a later position over from a heartbeat.
+    pub(crate) auto_position: bool,
+    /// Where the receiver is when the stream begins; without a file in GTID mode.
+    pub(crate) start: FilePosition,
+    /// How much of an error's text this replica shows (bytes).
+    pub(crate) error_text: usize,
+}
+
+/// How a dump ended, when nothing failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DumpEnd {
+    /// All was sent, EOF too: the client may send further commands.
+    Complete,
+    /// The client left.
+    ClientLeft,
+    /// The proxy is ending.
+    Ending,
+}
+
+/// The text of an error packet: code and message, cut so that the next step still fits where it can.
+pub(crate) fn error_text(fault: &Fault, limit: usize) -> String {
+    let next = format!(" (next: {})", fault.code.next_step());
+    let head = format!("{}: {}", fault.code, fault.message);
+    if head.len() + next.len() <= limit {
+        return head + &next;
+    }
+    let room = limit.saturating_sub(next.len());
+    // Half a message and the next step say more than a whole message without it, as long as there is half a message.
+    if room >= limit / 2 {
+        let cut = head.floor_char_boundary(room.saturating_sub('…'.len_utf8()));
+        format!("{}…{next}", &head[..cut])
+    } else {
+        head[..head.floor_char_boundary(limit.min(head.len()))].to_owned()
+    }
+}
+
+/// `ER_MASTER_FATAL_ERROR_READING_BINLOG`: a replica stops for good and shows the text.
+const FATAL: u16 = 1236;
+
+/// The error number that tells a replica to stop (1236), or nothing where it shall come back by itself.
+pub(crate) fn fatal_number(code: Code) -> Option<u16> {
+    match code {
+        Code::SourceRefusedDump
+        | Code::SourceVersion
+        | Code::SourceNotLogging
+        | Code::EventDamaged
+        | Code::ReplicaPosition
+        | Code::ReplicaRulesChanged
+        | Code::ReplicaUnfit
+        | Code::ReplicaProtocol
+        | Code::StatementStopped
+        | Code::StatementUnknown
+        | Code::StreamNotUnderstood
+        | Code::NameUnmappable
+        | Code::EventTooLarge
+        | Code::ConfigurationInvalid => Some(FATAL),
+        _ => None,
+    }
+}
+
+/// Sends one error packet as the next packet: 1236 where the replica shall stop, 1105 where it shall try again (replicas write
+/// its text to their error log and connect anew).
+pub(crate) fn fault_packet(fault: &Fault, limit: usize) -> Vec<u8> {
+    let number = fatal_number(fault.code).unwrap_or(1105);
+    err_packet(number, Some(b"HY000"), &error_text(fault, limit))
+}
+
+/// Serves one stream to its end. `sequence` is the number of the first packet. A connection that fails is a client that left.
+pub(crate) async fn stream<S: AsyncRead + AsyncWrite + Unpin>(
+    socket: &mut S,
+    sequence: u8,
+    feed: &mut dyn Feed,
+    plan: &Plan,
+    limits: &Limits,
+    about: (&Guard, &SessionTelemetry),
+    ending: watch::Receiver<bool>,
+) -> Result<DumpEnd, Fault> {
+    match run(socket, sequence, feed, plan, limits, about, ending).await {
+        Ok(end) => Ok(end),
+        Err(Stop::ClientLeft) => Ok(DumpEnd::ClientLeft),
+        Err(Stop::Failed(fault)) => Err(fault),
+    }
+}
+
+/// Why nothing more can be sent.
+enum Stop {
+    ClientLeft,
+    Failed(Fault),
+}
+
+async fn run<S: AsyncRead + AsyncWrite + Unpin>(
+    socket: &mut S,
+    sequence: u8,
+    feed: &mut dyn Feed,
+    plan: &Plan,
+    limits: &Limits,
+    (guard, telemetry): (&Guard, &SessionTelemetry),
+    mut ending: watch::Receiver<bool>,
+) -> Result<DumpEnd, Stop> {
+    let mut sender = Sender { socket, sequence, gathered: Vec::new(), write_timeout: limits.write_timeout };
+    let mut state = Progress::new(plan);
+    let mut batch = Vec::new();
+    let mut probe = [0; 64];
+    let mut grace_over: Option<Instant> = None;
+    let mut waiting = false;
+    loop {
+        let happened = tokio::select! {
+            biased;
+            _ = ended(&mut ending), if grace_over.is_none() => Happened::Ending,
+            read = sender.socket.read(&mut probe) => Happened::Client(read),
+            fed = feed.next(&mut batch) => Happened::Fed(fed),
+            _ = sleep_until(state.heartbeat_due), if !plan.heartbeat_period.is_zero() => Happened::Silence,
+            _ = until(grace_over) => return Ok(DumpEnd::Ending),
+        };
+        match happened {
+            Happened::Ending => {
+                if feed.at_boundary() && !state.boundary.inside() {
+                    return Ok(DumpEnd::Ending);
+                }
+                grace_over = Some(Instant::now() + limits.ending_grace);
+            }
+            Happened::Client(Ok(0)) => return Ok(DumpEnd::ClientLeft),
+            Happened::Client(Ok(length)) => {
+                let quit = probe[..length].get(4) == Some(&code::QUIT);
+                debug!(thread_id = guard.thread_id(), quit, "the client spoke during its stream");
+                return Ok(DumpEnd::ClientLeft);
+            }
+            Happened::Client(Err(_)) => return Ok(DumpEnd::ClientLeft),
+            Happened::Silence => {
+                if plan.auto_position {
+                    state.catch_up(feed.heartbeat_position());
+                }
+                if let Some(event) = heartbeat(plan.layout, plan.source_server_id, state.receiver.at(), state.checksum)
+                {
+                    sender.push(&event).await?;
+                    sender.flush().await?;
+                }
+                state.heartbeat_due = Instant::now() + plan.heartbeat_period;
+                if !waiting {
+                    waiting = true;
+                    guard.update(|attached| attached.state = SessionState::Waiting);
+                }
+            }
+            Happened::Fed(fed) => {
+                if waiting {
+                    waiting = false;
+                    guard.update(|attached| attached.state = SessionState::Streaming);
+                }
+                let mut sent = Sent::default();
+                for event in batch.drain(..) {
+                    let event = state.take(event, &mut sent);
+                    sender.push(&event).await?;
+                    if grace_over.is_some() && !state.boundary.inside() {
+                        sender.flush().await?;
+                        return Ok(DumpEnd::Ending);
+                    }
+                }
+                sender.flush().await?;
+                state.heartbeat_due = Instant::now() + plan.heartbeat_period;
+                sent.report(telemetry, state.receiver.at());
+                match fed {
+                    Ok(FeedState::More) => {}
+                    Ok(FeedState::EndOfStream) => {
+                        sender.packet(&EOF_PACKET).await?;
+                        return Ok(DumpEnd::Complete);
+                    }
+                    Err(fault) => {
+                        sender.packet(&fault_packet(&fault, plan.error_text)).await?;
+                        return Err(Stop::Failed(fault));
+                    }
+                }
+            }
+        }
+    }
+}
+
+enum Happened {
+    Ending,
+    Client(io::Result<usize>),
+    Fed(Result<FeedState, Fault>),
+    Silence,
+}
+
+/// Waits for the signal to end; a signal that can no longer come is waited for forever.
+pub(crate) async fn ended(ending: &mut watch::Receiver<bool>) {
+    if ending.wait_for(|ending| *ending).await.is_err() {
+        std::future::pending().await
+    }
+}
+
+async fn until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What the stream has come to.
+struct Progress {
+    receiver: ReceiverPosition,
+    boundary: Boundary,
+    format: Option<FormatDescription>,
+    checksum: ChecksumAlgorithm,
+    heartbeat_due: Instant,
+}
+
+impl Progress {
+    fn new(plan: &Plan) -> Self {
+        Self {
+            receiver: ReceiverPosition::new(plan.vendor, plan.start.clone()),
+            boundary: Boundary::default(),
+            format: None,
+            checksum: plan.agreed_checksum,
+            heartbeat_due: Instant::now() + plan.heartbeat_period,
+        }
+    }
+
+    /// In the file that the receiver is in, a later position tells an idle replica that it has everything up to there.
+    fn catch_up(&mut self, position: Option<FilePosition>) {
+        if let Some(position) = position
+            && position.file == self.receiver.at().file
+        {
+            self.receiver.advance_to(position.position);
+        }
+    }
+
+    /// Accounts for the next event. The artificial ROTATE before the first FORMAT_DESCRIPTION ends as agreed with this replica,
+    /// whatever the source agreed on with the proxy.
+    fn take(&mut self, event: Event, sent: &mut Sent) -> Event {
+        let event =
+            if self.format.is_none() && event.event_type() == EventType::ROTATE && event.checksum() != self.checksum {
+                Event::build(*event.header(), &[event.body()], self.checksum)
+            } else {
+                event
+            };
+        if event.event_type() == EventType::FORMAT_DESCRIPTION
+            && let Ok((_, format)) = FormatDescription::read(event.raw().clone())
+        {
+            self.checksum = format.checksum;
+            self.format = Some(format);
+        }
+        self.receiver.receive(&event);
+        sent.events += 1;
+        sent.bytes += event.raw().len() as u64;
+        sent.newest = sent.newest.max(event.header().timestamp);
+        sent.transactions += u64::from(self.boundary.passes(&event, self.format.as_ref()));
+        event
+    }
+}
+
+/// One batch, for the counters.
+#[derive(Default)]
+struct Sent {
+    events: u64,
+    bytes: u64,
+    transactions: u64,
+    newest: u32,
+}
+
+impl Sent {
+    fn report(self, telemetry: &SessionTelemetry, at: &FilePosition) {
+        if self.events > 0 {
+            let file = String::from_utf8_lossy(&at.file);
+            telemetry.sent(self.events, self.bytes, self.transactions, self.newest, Some(&file), at.position);
+        }
+    }
+}
+
+/// Writes payloads as packets.
+struct Sender<'a, S> {
+    socket: &'a mut S,
+    sequence: u8,
+    gathered: Vec<u8>,
+    write_timeout: Duration,
+}
+
+impl<S: AsyncWrite + Unpin> Sender<'_, S> {
+    /// One event: `00` and its bytes.
+    async fn push(&mut self, event: &Event) -> Result<(), Stop> {
+        const MARKER: usize = 1;
+        let raw = event.raw();
+        for (header, range) in packet_ranges(raw.len() + MARKER, self.sequence) {
+            self.sequence = self.sequence.wrapping_add(1);
+            self.gathered.extend_from_slice(&header);
+            if range.start == 0 {
+                self.gathered.push(0);
+            }
+            let part = &raw[range.start.saturating_sub(MARKER)..range.end - MARKER.min(range.end)];
+            if part.len() < LARGE_EVENT {
+                self.gathered.extend_from_slice(part);
+            } else {
+                self.write(part).await?;
+            }
+        }
+        if self.gathered.len() >= GATHER_BYTES { self.write(&[]).await } else { Ok(()) }
+    }
+
+    /// A packet that is no event.
+    async fn packet(&mut self, payload: &[u8]) -> Result<(), Stop> {
+        write_packet(&mut self.gathered, payload, &mut self.sequence);
+        self.flush().await
+    }
+
+    async fn flush(&mut self) -> Result<(), Stop> {
+        self.write(&[]).await?;
+        self.limited(async |socket: &mut S| socket.flush().await).await
+    }
+
+    /// What is gathered and then `part`, without putting them together.
+    async fn write(&mut self, part: &[u8]) -> Result<(), Stop> {
+        let gathered = std::mem::take(&mut self.gathered);
+        let (mut head, mut tail) = (&gathered[..], part);
+        while !head.is_empty() || !tail.is_empty() {
+            let written = self
+                .limited(async |socket: &mut S| socket.write_vectored(&[IoSlice::new(head), IoSlice::new(tail)]).await)
+                .await?;
+            if written == 0 {
+                return Err(Stop::ClientLeft);
+            }
+            let of_head = written.min(head.len());
+            head = &head[of_head..];
+            tail = &tail[written - of_head..];
+        }
+        self.gathered = gathered;
+        self.gathered.clear();
+        Ok(())
+    }
+
+    /// Progress within the time that a replica has to take some bytes.
+    async fn limited<T>(&mut self, work: impl AsyncFnOnce(&mut S) -> io::Result<T>) -> Result<T, Stop> {
+        match timeout(self.write_timeout, work(self.socket)).await {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(error)) => {
+                debug!(%error, "the connection to the replica failed");
+                Err(Stop::ClientLeft)
+            }
+            Err(_) => {
+                let text = format!("the replica took no byte for {:?}", self.write_timeout);
+                Err(Stop::Failed(Fault::new(Code::ReplicaStuck, text)))
+            }
+        }
+    }
+}

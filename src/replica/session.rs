@@ -1,0 +1,471 @@
+//! One connection from greeting to end: the door, the commands, and the dump among them.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use super::answers::{Asker, server_error};
+use super::command::{BinlogDump, BinlogDumpGtid, CommandError, RegisterSlave, code};
+use super::console::{Console, Surroundings, is_served};
+use super::door::let_in;
+use super::dump::{DumpEnd, Plan, ended, error_text, fatal_number, fault_packet, stream};
+use super::handshake::{EOF_PACKET, err_packet, greeted_version, ok_packet};
+use super::heartbeat::Layout;
+use super::packets::{PacketStream, ReadError};
+use super::registry::{Guard, SessionState};
+use super::tls::ClientStream;
+use super::{Listener, ReplicaRequest, ReplicaSession, ReplicaStart};
+use crate::binlog::{ChecksumAlgorithm, ServerVersion, Vendor};
+use crate::fault::{Code, Fault};
+use crate::pipeline::coordinates::FilePosition;
+use crate::source::SourceFacts;
+use crate::telemetry::{Escaped, SessionIdentity};
+
+/// Bits of a dump command's flags.
+mod dump_flag {
+    /// `BINLOG_DUMP_NON_BLOCK`: end at the end.
+    pub(super) const NON_BLOCK: u16 = 1;
+    /// MySQL 8.0.26 and later: HEARTBEAT_V2 is understood. (The same bit of a MariaDB replica asks for ANNOTATE_ROWS.)
+    pub(super) const HEARTBEAT_V2: u16 = 2;
+}
+
+/// What a MariaDB replica sets for its GTID handshake; the last one is MariaDB 11's.
+const GTID_VARIABLES: &[&str] = &[
+    "slave_connect_state",
+    "slave_gtid_strict_mode",
+    "slave_gtid_ignore_duplicates",
+    "slave_until_gtid",
+    "slave_gtid_until_before_gtids",
+];
+
+/// Shorter periods than this would be a flood.
+const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(10);
+
+/// How much of an error's text replicas show: MySQL 5.6 and MariaDB 320 bytes (`%-.320s`), MySQL 5.7 and later 512.
+const SHORT_ERROR_TEXT: usize = 320;
+const LONG_ERROR_TEXT: usize = 500;
+
+/// How long a client that is sent away may take to hear why.
+const PARTING: Duration = Duration::from_secs(2);
+
+/// Serves one connection to its end. Nothing is returned: what went wrong has been told to the client, the log and the telemetry.
+/// `ending` becomes true when the proxy ends: streams then end at the next end of a transaction.
+pub async fn serve_connection<S>(socket: S, peer: SocketAddr, listener: Arc<Listener>, ending: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let guard = listener.registry.enter(&listener.config.name, peer);
+    let mut kill = guard.kill_switch();
+    tokio::select! {
+        () = attend(socket, peer, &listener, &guard, ending) => {}
+        () = kill.pulled() => {
+            info!(listener = %listener.config.name, %peer, thread_id = guard.thread_id(), "connection killed");
+        }
+    }
+}
+
+async fn attend<S>(
+    mut socket: S,
+    peer: SocketAddr,
+    listener: &Arc<Listener>,
+    guard: &Guard,
+    mut ending: watch::Receiver<bool>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let facts = tokio::select! {
+        facts = listener.facts() => facts,
+        () = ended(&mut ending) => return,
+    };
+    let (facts, unreachable) = match facts {
+        Ok(facts) => facts,
+        Err(fault) => {
+            warn!(listener = %listener.config.name, %peer, code = %fault.code, error = %Escaped(&fault.message), "nothing to serve");
+            listener.telemetry.failed(&fault);
+            let mut packets = PacketStream::new(&mut socket);
+            // In place of a greeting, so without a SQL state; every replica tries again.
+            let packet = err_packet(server_error::UNKNOWN, None, &error_text(&fault, LONG_ERROR_TEXT));
+            let _ = timeout(PARTING, packets.write(&packet)).await;
+            let _ = timeout(PARTING, socket.shutdown()).await;
+            return;
+        }
+    };
+    let version = greeted_version(&facts.version);
+    let visitor = tokio::select! {
+        visitor = let_in(socket, peer, guard.thread_id(), &version, &listener.config) => visitor,
+        () = ended(&mut ending) => return,
+    };
+    match visitor {
+        Ok(visitor) => {
+            guard.update(|attached| {
+                attached.state = SessionState::Asking;
+                attached.version = visitor.version.as_ref().map(|version| version.text.clone());
+                attached.program = visitor.program.clone();
+                attached.tls = visitor.tls;
+            });
+            let asker = Arc::new(Mutex::new(visitor.asker));
+            let mut session = Session {
+                listener,
+                guard,
+                facts,
+                unreachable,
+                peer,
+                version: visitor.version,
+                asker,
+                packets: visitor.packets,
+            };
+            if let Err(fault) = session.run(ending).await {
+                warn!(
+                    listener = %listener.config.name, %peer, thread_id = guard.thread_id(), code = %fault.code,
+                    error = %Escaped(&fault.message), "connection ended"
+                );
+            }
+            // A proper end for TLS and for what is still in flight.
+            let _ = timeout(PARTING, session.packets.stream_mut().shutdown()).await;
+        }
+        Err(fault) => listener.telemetry.failed(&fault),
+    }
+}
+
+struct Session<'a, S> {
+    listener: &'a Arc<Listener>,
+    guard: &'a Guard,
+    facts: Arc<SourceFacts>,
+    /// Why `facts` are only the last known ones.
+    unreachable: Option<Fault>,
+    peer: SocketAddr,
+    version: Option<ServerVersion>,
+    asker: Arc<Mutex<Asker>>,
+    packets: PacketStream<ClientStream<S>>,
+}
+
+/// What comes after a command.
+enum Next {
+    Command,
+    End,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
+    async fn run(&mut self, mut ending: watch::Receiver<bool>) -> Result<(), Fault> {
+        let limits = &self.listener.config.limits;
+        let surroundings = Surroundings {
+            backend: Arc::clone(&self.listener.backend),
+            facts: Arc::clone(&self.facts),
+            registry: Arc::clone(self.guard.registry()),
+            listener: self.listener.config.name.clone(),
+            asker: Arc::clone(&self.asker),
+        };
+        let internal = |error: super::console::ConsoleEnded| Fault::new(Code::Internal, error.to_string());
+        let mut console = Console::start(surroundings).await.map_err(internal)?;
+        loop {
+            let read = tokio::select! {
+                read = timeout(limits.idle_timeout, self.packets.read_command(limits.command_packet)) => read,
+                () = ended(&mut ending) => return Ok(()),
+            };
+            let payload = match read {
+                Ok(Ok(payload)) => payload,
+                Ok(Err(ReadError::Closed | ReadError::Io(_))) | Err(_) => return Ok(()),
+                Ok(Err(error)) => return Err(self.refuse_packet(error).await),
+            };
+            let next = if is_served(&payload) {
+                let answer = console.exchange(&payload).await.map_err(internal)?;
+                self.timely(async |packets| packets.write_framed(&answer).await).await?;
+                Next::Command
+            } else {
+                self.command(&payload, &ending).await?
+            };
+            if matches!(next, Next::End) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// A packet that cannot be read on from: told, then the end.
+    async fn refuse_packet(&mut self, error: ReadError) -> Fault {
+        let (number, text) = match &error {
+            ReadError::OutOfSequence { .. } => (1156, "Got packets out of order".to_owned()),
+            _ => (1153, format!("Got a packet bigger than 'max_allowed_packet' bytes: {error}")),
+        };
+        let code = Code::ReplicaProtocol;
+        let packet = err_packet(number, Some(b"08S01"), &format!("{text} [{code}]"));
+        let _ = timeout(PARTING, self.packets.write(&packet)).await;
+        Fault::new(code, error.to_string())
+    }
+
+    /// Writes within the time that a client has to take its answer.
+    async fn timely(
+        &mut self,
+        write: impl AsyncFnOnce(&mut PacketStream<ClientStream<S>>) -> std::io::Result<()>,
+    ) -> Result<(), Fault> {
+        match timeout(self.listener.config.limits.write_timeout, write(&mut self.packets)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(Fault::new(Code::ReplicaProtocol, format!("the connection failed: {error}"))),
+            Err(_) => Err(Fault::new(Code::ReplicaStuck, "the client does not read its answers")),
+        }
+    }
+
+    async fn ok(&mut self) -> Result<Next, Fault> {
+        self.timely(async |packets| packets.write(&ok_packet(&[])).await).await.map(|()| Next::Command)
+    }
+
+    async fn error(&mut self, number: u16, state: &'static [u8; 5], text: &str) -> Result<Next, Fault> {
+        let packet = err_packet(number, Some(state), text);
+        self.timely(async |packets| packets.write(&packet).await).await.map(|()| Next::Command)
+    }
+
+    async fn malformed(&mut self, error: &CommandError) -> Result<Next, Fault> {
+        let code = Code::ReplicaProtocol;
+        warn!(listener = %self.listener.config.name, peer = %self.peer, %code, %error, "malformed command");
+        self.error(1835, b"HY000", &format!("Malformed communication packet: {error} [{code}]")).await
+    }
+
+    /// A command that opensrv does not see.
+    async fn command(&mut self, payload: &[u8], ending: &watch::Receiver<bool>) -> Result<Next, Fault> {
+        let Some((&command, body)) = payload.split_first() else {
+            return self.malformed(&CommandError::from(crate::wire::Truncated { offset: 0, needed: 1, left: 0 })).await;
+        };
+        match command {
+            code::QUIT => Ok(Next::End),
+            code::REGISTER_SLAVE => match RegisterSlave::read(body) {
+                Ok(registered) => self.register(registered).await,
+                Err(error) => self.malformed(&error).await,
+            },
+            code::BINLOG_DUMP => match BinlogDump::read(body) {
+                Ok(dump) => {
+                    let connect_state = self.asker().variables.get("slave_connect_state").map(|state| state.to_owned());
+                    let start = match connect_state {
+                        Some(state) => ReplicaStart::MariaDbGtid(state),
+                        None => ReplicaStart::FilePosition(FilePosition {
+                            file: dump.file,
+                            position: u64::from(dump.position),
+                        }),
+                    };
+                    self.dump(start, dump.flags, dump.server_id, ending).await
+                }
+                Err(error) => self.malformed(&error).await,
+            },
+            code::BINLOG_DUMP_GTID => match BinlogDumpGtid::read(body) {
+                Ok(dump) => {
+                    let start = ReplicaStart::MySqlGtid(dump.set);
+                    self.dump(start, dump.flags, dump.server_id, ending).await
+                }
+                Err(error) => self.malformed(&error).await,
+            },
+            code::PROCESS_KILL => {
+                let id = crate::wire::Cursor::new(body).u32().unwrap_or(0);
+                if self.listener.registry.kill(&self.listener.config.name, id) {
+                    self.ok().await
+                } else {
+                    self.error(server_error::NO_SUCH_THREAD, b"HY000", &format!("Unknown thread id: {id}")).await
+                }
+            }
+            code::STATISTICS => {
+                let replicas = self.listener.registry.replicas_of(&self.listener.config.name).len();
+                let text = format!("replproxy {}  Replicas: {replicas}", env!("CARGO_PKG_VERSION"));
+                self.timely(async |packets| packets.write(text.as_bytes()).await).await.map(|()| Next::Command)
+            }
+            code::RESET_CONNECTION => {
+                self.asker().variables.clear();
+                self.ok().await
+            }
+            code::STMT_RESET => self.ok().await,
+            // Multi-statements on or off; the answer is an EOF packet.
+            code::SET_OPTION => {
+                self.timely(async |packets| packets.write(&EOF_PACKET).await).await.map(|()| Next::Command)
+            }
+            // No answer is due, and nothing was prepared that takes parameters.
+            code::STMT_SEND_LONG_DATA | code::STMT_CLOSE => Ok(Next::Command),
+            other => {
+                info!(listener = %self.listener.config.name, peer = %self.peer, command = other, "unknown command");
+                let text = format!("Unknown command [{}]", Code::ReplicaCommand);
+                self.error(1047, b"08S01", &text).await
+            }
+        }
+    }
+
+    fn asker(&self) -> std::sync::MutexGuard<'_, Asker> {
+        self.asker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the replica says of itself goes to `SHOW REPLICAS`. With the source out of reach, this is where it hears of it.
+    async fn register(&mut self, registered: RegisterSlave) -> Result<Next, Fault> {
+        let uuid = self.asker().variables.first_of(&["replica_uuid", "slave_uuid"]).map(str::to_owned);
+        self.guard.update(|attached| {
+            attached.server_id = registered.server_id;
+            attached.uuid = uuid;
+            attached.host = registered.host;
+            attached.port = registered.port;
+        });
+        match self.unreachable.clone() {
+            None => self.ok().await,
+            Some(fault) => {
+                self.report(&fault, None);
+                let packet = err_packet(server_error::UNKNOWN, Some(b"HY000"), &error_text(&fault, LONG_ERROR_TEXT));
+                self.timely(async |packets| packets.write(&packet).await).await.map(|()| Next::Command)
+            }
+        }
+    }
+
+    fn report(&self, fault: &Fault, telemetry: Option<&crate::telemetry::SessionTelemetry>) {
+        warn!(
+            listener = %self.listener.config.name, peer = %self.peer, thread_id = self.guard.thread_id(),
+            code = %fault.code, error = %Escaped(&fault.message), next = fault.code.next_step(), "stream failed"
+        );
+        match telemetry {
+            Some(telemetry) => telemetry.failed(fault),
+            None => self.listener.telemetry.failed(fault),
+        }
+    }
+
+    /// What the session's variables and commands say of the replica.
+    fn replica(&self, server_id: u32) -> ReplicaSession {
+        let asker = self.asker();
+        let variables = &asker.variables;
+        let number = |names: &[&str]| variables.first_of(names).and_then(|value| value.parse::<u64>().ok());
+        let period = number(&["source_heartbeat_period", "master_heartbeat_period"]).unwrap_or(0);
+        let heartbeat_period = match Duration::from_nanos(period) {
+            Duration::ZERO => Duration::ZERO,
+            period => period.max(SHORTEST_HEARTBEAT),
+        };
+        let checksum = variables.first_of(&["source_binlog_checksum", "master_binlog_checksum"]);
+        let told = self.version.as_ref().map(|version| version.vendor);
+        let is_mariadb = told == Some(Vendor::MariaDb) || number(&["mariadb_slave_capability"]).is_some();
+        let gtid_variables = GTID_VARIABLES
+            .iter()
+            .filter_map(|&name| variables.get(name).map(|value| (name.to_owned(), value.to_owned())))
+            .collect();
+        ReplicaSession {
+            server_id,
+            uuid: variables.first_of(&["replica_uuid", "slave_uuid"]).map(str::to_owned),
+            version: self.version.clone(),
+            vendor: if is_mariadb { Vendor::MariaDb } else { Vendor::MySql },
+            checksum: checksum.map(|value| match value.eq_ignore_ascii_case("CRC32") {
+                true => ChecksumAlgorithm::Crc32,
+                false => ChecksumAlgorithm::None,
+            }),
+            heartbeat_period,
+            gtid_variables,
+            peer: self.peer,
+            thread_id: asker.thread_id,
+        }
+    }
+
+    async fn dump(
+        &mut self,
+        start: ReplicaStart,
+        flags: u16,
+        server_id: u32,
+        ending: &watch::Receiver<bool>,
+    ) -> Result<Next, Fault> {
+        let replica = self.replica(server_id);
+        let plan = Plan {
+            vendor: replica.vendor,
+            layout: Layout::of(replica.vendor, flags & dump_flag::HEARTBEAT_V2 != 0),
+            heartbeat_period: replica.heartbeat_period,
+            agreed_checksum: replica.checksum.unwrap_or_default(),
+            source_server_id: self.facts.server_id,
+            auto_position: matches!(start, ReplicaStart::MySqlGtid(_)),
+            start: match &start {
+                ReplicaStart::FilePosition(at) => at.clone(),
+                ReplicaStart::MySqlGtid(_) | ReplicaStart::MariaDbGtid(_) => FilePosition::default(),
+            },
+            error_text: match &replica.version {
+                Some(version) if version.vendor == Vendor::MySql && version.number >= 50_700 => LONG_ERROR_TEXT,
+                _ => SHORT_ERROR_TEXT,
+            },
+        };
+        let identity = SessionIdentity {
+            peer: self.peer,
+            server_id,
+            uuid: replica.uuid.clone(),
+            version: replica.version.as_ref().map(|version| version.text.clone()),
+        };
+        self.guard.update(|attached| {
+            attached.state = SessionState::Opening;
+            attached.server_id = server_id;
+            attached.uuid.clone_from(&replica.uuid);
+        });
+        info!(
+            listener = %self.listener.config.name, peer = %self.peer, thread_id = self.guard.thread_id(), server_id,
+            version = identity.version.as_deref().map(|version| Escaped(version).to_string()),
+            start = %describe(&start), "replica attached"
+        );
+        let telemetry = self.listener.telemetry.attach(identity);
+        let request =
+            ReplicaRequest { replica, start, non_blocking: flags & dump_flag::NON_BLOCK != 0 || server_id == 0, flags };
+        let outcome = self.open_and_stream(request, &plan, &telemetry, ending).await;
+        match outcome {
+            Ok(DumpEnd::Complete) => {
+                self.guard.update(|attached| attached.state = SessionState::Asking);
+                Ok(Next::Command)
+            }
+            Ok(end) => {
+                info!(
+                    listener = %self.listener.config.name, peer = %self.peer, thread_id = self.guard.thread_id(), server_id,
+                    why = match end { DumpEnd::ClientLeft => "the replica left", _ => "the proxy is ending" },
+                    "replica detached"
+                );
+                Ok(Next::End)
+            }
+            Err(fault) => {
+                self.report(&fault, Some(&telemetry));
+                // After a fatal error the replica closes; after another one it is to come back on a new connection.
+                Ok(if fatal_number(fault.code).is_some() { Next::Command } else { Next::End })
+            }
+        }
+    }
+
+    async fn open_and_stream(
+        &mut self,
+        request: ReplicaRequest,
+        plan: &Plan,
+        telemetry: &crate::telemetry::SessionTelemetry,
+        ending: &watch::Receiver<bool>,
+    ) -> Result<DumpEnd, Fault> {
+        let mut signal = ending.clone();
+        let mut probe = [0; 1];
+        let opened = tokio::select! {
+            opened = self.listener.backend.open(request) => opened,
+            _ = self.packets.stream_mut().read(&mut probe) => return Ok(DumpEnd::ClientLeft),
+            () = ended(&mut signal) => return Ok(DumpEnd::Ending),
+        };
+        let mut feed = match opened {
+            Ok(feed) => feed,
+            Err(fault) => {
+                let packet = fault_packet(&fault, plan.error_text);
+                self.timely(async |packets| packets.write(&packet).await).await?;
+                return Err(fault);
+            }
+        };
+        self.guard.update(|attached| attached.state = SessionState::Streaming);
+        let sequence = self.packets.sequence();
+        let limits = &self.listener.config.limits;
+        stream(
+            self.packets.stream_mut(),
+            sequence,
+            feed.as_mut(),
+            plan,
+            limits,
+            (self.guard, telemetry),
+            ending.clone(),
+        )
+        .await
+    }
+}
+
+/// A start for log lines.
+fn describe(start: &ReplicaStart) -> String {
+    match start {
+        ReplicaStart::FilePosition(at) => Escaped(&at.to_string()).to_string(),
+        ReplicaStart::MySqlGtid(set) => match crate::gtid::GtidSet::decode(set) {
+            Ok(set) => format!("GTID {}", Escaped(&set.to_string())),
+            Err(error) => format!("GTID ({error})"),
+        },
+        ReplicaStart::MariaDbGtid(state) => format!("GTID {}", Escaped(state)),
+    }
+}
