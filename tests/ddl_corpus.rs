@@ -79,8 +79,15 @@ fn labelled_names(statement: &Value) -> BTreeSet<(&'static str, String, String)>
         .into_iter()
         .flatten()
         .filter(|object| !matches!(object["type"].as_str(), Some("database" | "user" | "role")))
-        // A name that ran into `max_error_count` comes out of the server's message cut off.
-        .filter(|object| object["name"] != "..")
+        // Names that are known only from an error's list of unknown tables, which the server cuts off.
+        .filter(|object| {
+            let only_errors = object["by"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .all(|by| by.as_str().is_some_and(|by| by.ends_with("err1051") || by.ends_with("err4092")));
+            !only_errors
+        })
         .map(|object| {
             let text = |key: &str| object[key].as_str().unwrap_or_default().to_lowercase();
             (family(object["type"].as_str().unwrap_or_default()), text("db"), text("name"))
@@ -172,7 +179,8 @@ fn kinds_and_names_are_what_the_servers_say() {
     }
     let mut score = Score::default();
     let ran = rows.iter().filter(|row| SERVERS.iter().any(|(server, ..)| row.get(*server).is_some()));
-    for row in ran.step_by(SAMPLE) {
+    let sample = if std::env::var_os("DDL_REPORT").is_some() { 1 } else { SAMPLE };
+    for row in ran.step_by(sample) {
         let text = row["sql"].as_str().expect("every line has a statement");
         score.kinds(row, text);
         score.objects(row, text);

@@ -84,6 +84,8 @@ impl Parser<'_> {
                 self.take();
                 self.load();
             }
+            K::BEGIN if self.context.mariadb && self.word_at(1) == K::NOT => self.compound(),
+            K::IF | K::CASE | K::WHILE | K::LOOP | K::REPEAT | K::FOR if self.context.mariadb => self.compound(),
             _ => self.other_statement(),
         }
     }
@@ -103,12 +105,6 @@ impl Parser<'_> {
         let first = self.take();
         match first.keyword {
             K::BEGIN => {
-                if self.accept(K::NOT) {
-                    if self.accept(K::ATOMIC) && self.context.mariadb {
-                        return self.compound();
-                    }
-                    return self.doubt("BEGIN NOT is not understood");
-                }
                 self.accept(K::WORK);
                 self.transaction("begin", Control::Begin);
                 if !self.at_end() {
@@ -220,7 +216,6 @@ impl Parser<'_> {
             }
             K::SHOW => self.show(),
             K::EXPLAIN | K::DESC | K::DESCRIBE => self.explain(),
-            K::IF | K::CASE | K::WHILE | K::LOOP | K::REPEAT | K::FOR if self.context.mariadb => self.compound(),
             _ => self.doubt("its first word begins no statement that the proxy knows"),
         }
     }
@@ -439,7 +434,14 @@ impl Parser<'_> {
         let all = self.word() == K::ALL;
         let proxy = self.word() == K::PROXY && self.word_at(1) == K::ON;
         let roles = !proxy && self.names_roles();
-        self.plain_kind(match (roles, all, self.context.mariadb) {
+        // MySQL 8.0 and later count `REVOKE ALL ON *.*` as the form without ON.
+        let everything = all
+            && !self.context.mariadb
+            && self.context.version >= 80_000
+            && self.peek_at(1).is_symbol(b'*')
+            && self.peek_at(2).is_symbol(b'.')
+            && self.peek_at(3).is_symbol(b'*');
+        self.plain_kind(match (roles || everything, all, self.context.mariadb) {
             (true, true, _) => "revoke_all",
             (true, false, true) => "revoke_role",
             (true, false, false) => "revoke_roles",

@@ -386,7 +386,9 @@ impl<'a> Lexer<'a> {
             self.step_word();
         }
         let mut token = self.token(TokenKind::Word, start);
-        if !after_point {
+        // The servers take a word for a name where a point and a name's byte follow at once: `default.t`.
+        let before_point = self.byte(self.at) == Some(b'.') && self.byte(self.at + 1).is_some_and(is_word_byte);
+        if !after_point && !before_point {
             token.keyword = keyword(self.text.get(start..self.at).unwrap_or_default());
         }
         token

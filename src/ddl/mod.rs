@@ -9,6 +9,7 @@ use std::ops::Range;
 mod analyze;
 mod charset;
 mod definition;
+mod functions;
 mod keyword;
 mod kind;
 mod lexer;

@@ -40,6 +40,11 @@ pub fn reserved_words() -> &'static [&'static str] {
     RESERVED
 }
 
+/// Whether a word in upper case is reserved in some version of either server.
+pub(super) fn is_reserved(upper: &str) -> bool {
+    RESERVED.binary_search(&upper).is_ok()
+}
+
 /// Whether a name is read as a name everywhere when it is written without quotes: letters, digits, `_`, `$` and characters
 /// outside ASCII, the first of them a letter or `_`, and no reserved word. Stricter than the servers: `1a` and `$a` are
 /// names there too, in some places and versions.
@@ -52,6 +57,46 @@ pub fn is_plain_identifier(name: &str) -> bool {
         && RESERVED.binary_search(&name.to_ascii_uppercase().as_str()).is_err()
 }
 
+/// Words that are reserved in every version of both servers, in upper case, sorted: without quotes they are never a name,
+/// except after a point.
+#[rustfmt::skip]
+const RESERVED_EVERYWHERE: &[&str] = &[
+    "ADD", "ALL", "ALTER", "ANALYZE", "AND", "AS", "ASC", "ASENSITIVE", "BEFORE", "BETWEEN", "BIGINT", "BINARY",
+    "BLOB", "BOTH", "BY", "CALL", "CASCADE", "CASE", "CHANGE", "CHAR", "CHARACTER", "CHECK", "COLLATE", "COLUMN",
+    "CONDITION", "CONSTRAINT", "CONTINUE", "CONVERT", "CREATE", "CROSS", "CURRENT_DATE", "CURRENT_TIME",
+    "CURRENT_TIMESTAMP", "CURRENT_USER", "CURSOR", "DATABASE", "DATABASES", "DAY_HOUR", "DAY_MICROSECOND",
+    "DAY_MINUTE", "DAY_SECOND", "DEC", "DECIMAL", "DECLARE", "DEFAULT", "DELAYED", "DELETE", "DESC", "DESCRIBE",
+    "DETERMINISTIC", "DISTINCT", "DISTINCTROW", "DIV", "DOUBLE", "DROP", "EACH", "ELSE", "ELSEIF", "ENCLOSED",
+    "ESCAPED", "EXISTS", "EXIT", "EXPLAIN", "FALSE", "FETCH", "FLOAT", "FLOAT4", "FLOAT8", "FOR", "FORCE", "FOREIGN",
+    "FROM", "FULLTEXT", "GRANT", "GROUP", "HAVING", "HIGH_PRIORITY", "HOUR_MICROSECOND", "HOUR_MINUTE",
+    "HOUR_SECOND", "IF", "IGNORE", "IN", "INDEX", "INFILE", "INNER", "INOUT", "INSENSITIVE", "INSERT", "INT", "INT1",
+    "INT2", "INT3", "INT4", "INT8", "INTEGER", "INTERVAL", "INTO", "IS", "ITERATE", "JOIN", "KEY", "KEYS", "KILL",
+    "LEADING", "LEAVE", "LEFT", "LIKE", "LIMIT", "LINEAR", "LINES", "LOAD", "LOCALTIME", "LOCALTIMESTAMP", "LOCK",
+    "LONG", "LONGBLOB", "LONGTEXT", "LOOP", "LOW_PRIORITY", "MATCH", "MEDIUMBLOB", "MEDIUMINT", "MEDIUMTEXT",
+    "MIDDLEINT", "MINUTE_MICROSECOND", "MINUTE_SECOND", "MOD", "MODIFIES", "NATURAL", "NOT", "NO_WRITE_TO_BINLOG",
+    "NULL", "NUMERIC", "ON", "OPTIMIZE", "OPTION", "OPTIONALLY", "OR", "ORDER", "OUT", "OUTER", "OUTFILE",
+    "PRECISION", "PRIMARY", "PROCEDURE", "PURGE", "RANGE", "READ", "READS", "READ_WRITE", "REAL", "REFERENCES",
+    "REGEXP", "RELEASE", "RENAME", "REPEAT", "REPLACE", "REQUIRE", "RESTRICT", "RETURN", "REVOKE", "RIGHT", "RLIKE",
+    "SECOND_MICROSECOND", "SELECT", "SENSITIVE", "SEPARATOR", "SET", "SHOW", "SMALLINT",
+    "SPATIAL", "SPECIFIC", "SQL", "SQLEXCEPTION", "SQLSTATE", "SQLWARNING", "SQL_BIG_RESULT", "SQL_CALC_FOUND_ROWS",
+    "SQL_SMALL_RESULT", "SSL", "STARTING", "STRAIGHT_JOIN", "TABLE", "TERMINATED", "THEN", "TINYBLOB", "TINYINT",
+    "TINYTEXT", "TO", "TRAILING", "TRIGGER", "TRUE", "UNDO", "UNION", "UNIQUE", "UNLOCK", "UNSIGNED", "UPDATE",
+    "USAGE", "USE", "USING", "UTC_DATE", "UTC_TIME", "UTC_TIMESTAMP", "VALUES", "VARBINARY", "VARCHAR",
+    "VARCHARACTER", "VARYING", "WHEN", "WHERE", "WHILE", "WITH", "WRITE", "XOR", "YEAR_MONTH", "ZEROFILL",
+];
+
+/// The longest word of [`RESERVED_EVERYWHERE`].
+const LONGEST_RESERVED: usize = 19;
+
+/// Whether a word of a statement's text is reserved in every version of both servers.
+pub(super) fn is_reserved_everywhere(word: &[u8]) -> bool {
+    let mut upper = [0; LONGEST_RESERVED];
+    let Some(upper) = upper.get_mut(..word.len()) else { return false };
+    upper.copy_from_slice(word);
+    upper.make_ascii_uppercase();
+    RESERVED_EVERYWHERE.binary_search_by(|reserved| reserved.as_bytes().cmp(upper)).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,6 +104,8 @@ mod tests {
     #[test]
     fn the_reserved_words_are_sorted() {
         assert!(RESERVED.is_sorted());
+        assert!(RESERVED_EVERYWHERE.is_sorted());
+        assert!(RESERVED_EVERYWHERE.iter().all(|word| RESERVED.contains(word) && word.len() <= LONGEST_RESERVED));
     }
 
     #[test]

@@ -24,40 +24,83 @@ impl Parser<'_> {
         if self.body_opaque {
             return self.discard();
         }
+        let oracle = self.sql_mode_has(super::definitions::MODE_ORACLE);
+        if !oracle && matches!(self.word(), K::AS | K::IS) {
+            return self.doubt("a body in Oracle's syntax in a session without that sql_mode");
+        }
         self.in_body = true;
         self.body_of = owner;
+        let mut blocks = 0_u32;
         while self.peek().kind != TokenKind::End && !self.ended {
-            self.statement_of_body();
+            let complete = self.statement_of_body(&mut blocks);
+            if complete && blocks == 0 && !oracle && self.peek().kind != TokenKind::End {
+                self.give_up("several statements in one text");
+            }
         }
         self.in_body = false;
         self.body_of = None;
+        if blocks > 0 && !oracle {
+            self.doubt("a block of the body is not closed");
+        }
     }
 
-    /// One statement, or one word of the structure around statements.
-    fn statement_of_body(&mut self) {
+    /// One statement, or one word of the structure around statements; `true` after a whole statement. `blocks` counts
+    /// what END has yet to close.
+    fn statement_of_body(&mut self, blocks: &mut u32) -> bool {
         let token = self.peek();
         let next = self.peek_at(1);
         if token.is_name() && next.is_symbol(b':') && !self.peek_at(2).is_symbol(b'=') {
             self.take();
             self.take();
-            return;
+            return false;
         }
         let function = next.is_symbol(b'(');
         match token.keyword {
-            K::BEGIN
-            | K::THEN
-            | K::ELSE
-            | K::DO
-            | K::LOOP
-            | K::REPEAT
-            | K::IF
-            | K::ELSEIF
-            | K::WHILE
-            | K::CASE
-            | K::UNTIL => {
+            K::BEGIN | K::REPEAT | K::LOOP => {
                 self.take();
+                *blocks += 1;
+                if self.accept(K::NOT) {
+                    self.accept(K::ATOMIC);
+                }
+                return false;
             }
-            K::DECLARE => self.declare(),
+            K::IF | K::CASE | K::WHILE | K::FOR => {
+                self.take();
+                *blocks += 1;
+                if self.word() != K::WHEN {
+                    self.plain();
+                }
+                return false;
+            }
+            K::ELSEIF | K::WHEN => {
+                self.take();
+                self.plain();
+                return false;
+            }
+            K::UNTIL => {
+                // No `;` stands between the condition and END REPEAT.
+                self.take();
+                self.until_end = true;
+                self.plain();
+                self.until_end = false;
+                return false;
+            }
+            K::THEN | K::ELSE | K::DO => {
+                self.take();
+                return false;
+            }
+            K::END => {
+                self.take();
+                *blocks = blocks.saturating_sub(1);
+                if !self.at_end() {
+                    self.take();
+                }
+            }
+            K::DECLARE => {
+                if self.declare() {
+                    return false;
+                }
+            }
             K::INSERT if !function => {
                 self.take();
                 self.insert(crate::ddl::Kind("insert"), crate::ddl::Kind("insert_select"));
@@ -103,6 +146,12 @@ impl Parser<'_> {
                 self.take();
                 self.list_and_rest(Role::Reference);
             }
+            K::GRANT | K::REVOKE => self.skip_statement(),
+            K::SHOW => {
+                // SHOW CREATE TABLE and its like name tables, but change nothing and read no rows.
+                self.body_opaque |= next.keyword == K::CREATE;
+                self.skip_statement();
+            }
             K::PREPARE => {
                 // The text of a prepared statement is made at run time.
                 self.body_opaque = true;
@@ -114,11 +163,20 @@ impl Parser<'_> {
             }
             _ => self.plain(),
         }
-        // Whatever a statement left unread, up to its end.
         if self.accept_symbol(b';') {
-            return;
+            return true;
         }
+        // Whatever a statement left unread is passed over: END and the like come after a `;`.
         if self.peek().start == token.start && self.peek().kind != TokenKind::End {
+            self.take();
+            return false;
+        }
+        self.peek().kind == TokenKind::End
+    }
+
+    /// Passes over a statement that names nothing of interest.
+    fn skip_statement(&mut self) {
+        while !self.at_end() && self.peek().kind != TokenKind::End {
             self.take();
         }
     }
@@ -148,8 +206,8 @@ impl Parser<'_> {
         }
     }
 
-    /// DECLARE of a variable, condition, cursor or handler.
-    fn declare(&mut self) {
+    /// DECLARE of a variable, condition, cursor or handler; `true` where a statement follows as a part of it.
+    fn declare(&mut self) -> bool {
         self.take();
         if matches!(self.word_at(1), K::HANDLER) {
             self.take();
@@ -172,7 +230,7 @@ impl Parser<'_> {
                     }
                 }
                 if !self.accept_symbol(b',') {
-                    return;
+                    return true;
                 }
             }
         }
@@ -185,18 +243,17 @@ impl Parser<'_> {
                 self.skip_group();
             }
             self.accept(K::FOR);
-            return;
+            return true;
         }
         self.plain();
+        false
     }
 
     /// CREATE, ALTER, DROP or RENAME inside a body.
     fn definition_in_body(&mut self) {
         self.definition();
         // What follows the names is of no interest.
-        while !self.at_end() && self.peek().kind != TokenKind::End {
-            self.take();
-        }
+        self.skip_statement();
     }
 
     fn remember_cursor(&mut self, name: Name) {

@@ -53,7 +53,7 @@ impl Parser<'_> {
         self.body(Some(routine));
     }
 
-    fn sql_mode_has(&self, bit: u64) -> bool {
+    pub(super) fn sql_mode_has(&self, bit: u64) -> bool {
         self.context.sql_mode & bit != 0
     }
 
@@ -279,4 +279,4 @@ impl Parser<'_> {
 }
 
 /// `sql_mode` bit of ORACLE, which only MariaDB still acts on.
-const MODE_ORACLE: u64 = 1 << 9;
+pub(super) const MODE_ORACLE: u64 = 1 << 9;

@@ -81,6 +81,8 @@ pub(super) struct Parser<'a> {
     /// In the body of a routine, trigger or event, which belongs to this object.
     body_of: Option<usize>,
     in_body: bool,
+    /// The walk is in the condition of an UNTIL, which END ends.
+    until_end: bool,
     /// Cursors that the body declares.
     cursors: Vec<Name>,
 }
@@ -113,6 +115,7 @@ impl<'a> Parser<'a> {
             scopes: Scopes::default(),
             body_of: None,
             in_body: false,
+            until_end: false,
             cursors: Vec::new(),
         }
     }
@@ -334,8 +337,8 @@ impl<'a> Parser<'a> {
             self.doubt("a name cannot be read in the character set of its session");
             return String::new();
         };
-        if text.is_empty() || text.chars().count() > LONGEST_NAME || text.ends_with(' ') || text.contains('\0') {
-            self.doubt("a name is empty, too long, or has characters that no server takes");
+        if text.is_empty() || text.ends_with(' ') || text.contains('\0') {
+            self.doubt("a name is empty or has characters that no server takes");
         }
         text
     }
@@ -358,10 +361,17 @@ impl<'a> Parser<'a> {
             (None, Some(owner)) => self.objects.get(owner).map(|owner| owner.database.clone()).unwrap_or_default(),
             (None, None) => self.context.default_database.to_owned(),
         };
+        let name_text = self.decoded(name);
+        if name_text.chars().count() > LONGEST_NAME {
+            self.doubt("a name is longer than any server takes");
+        }
+        if role == Role::Target && database_text.eq_ignore_ascii_case("information_schema") {
+            self.doubt("no server changes INFORMATION_SCHEMA");
+        }
         let object = Object {
             object_type,
             database: database_text,
-            name: self.decoded(name),
+            name: name_text,
             role: if self.in_body { Role::Reference } else { role },
             database_span: database.map(|database| database.start..database.end),
             span: name.start..name.end,
@@ -374,6 +384,7 @@ impl<'a> Parser<'a> {
 
     /// A name with an optional database, noted as an object.
     pub(super) fn named(&mut self, object_type: ObjectType, role: Role, owner: Option<usize>) -> Option<usize> {
+        self.refuse_reserved();
         let chain = self.chain()?;
         match chain.table() {
             Some((database, name)) if !chain.star => Some(self.object(object_type, database, name, role, owner)),
@@ -384,8 +395,21 @@ impl<'a> Parser<'a> {
         }
     }
 
+    /// Doubts the statement if the next token is a word that is reserved in every version: then it is no name.
+    fn refuse_reserved(&mut self) {
+        let token = self.peek();
+        // `default.t`: a word before a point is a name.
+        if token.kind == TokenKind::Word
+            && !self.peek_at(1).is_symbol(b'.')
+            && crate::ddl::reserved::is_reserved_everywhere(self.text(token))
+        {
+            self.doubt_here("a reserved word stands where a name should");
+        }
+    }
+
     /// A database's name, noted as an object.
     pub(super) fn database(&mut self, role: Role) {
+        self.refuse_reserved();
         if let Some(name) = self.name() {
             let text = self.decoded(name);
             self.objects.push(Object {

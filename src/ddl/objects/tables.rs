@@ -46,7 +46,27 @@ impl Parser<'_> {
         let Some(table) = self.named(ObjectType::Table, Role::Target, None) else { return };
         self.skip_wait();
         let scope = self.table_scope(table);
+        let before = self.objects.len();
         self.walk(Mode::Expression, scope, Flavor::AlterTable(table));
+        if !self.context.mariadb && self.context.version >= 80_000 {
+            self.parents_follow(table, before);
+        }
+    }
+
+    /// MySQL 8.0 and later look for an unqualified parent of a new foreign key in the database that RENAME moves the
+    /// table to.
+    fn parents_follow(&mut self, table: usize, before: usize) {
+        let moved = (before..self.objects.len()).rev().find(|&index| {
+            self.objects.get(index).is_some_and(|object| {
+                object.object_type == ObjectType::Table && object.role == Role::Target && !object.column_qualifier
+            })
+        });
+        let Some(target) = moved else { return };
+        let Some(database) = self.objects.get(target).map(|object| object.database.clone()) else { return };
+        for object in self.objects.iter_mut().skip(before).filter(|object| object.inherits == Some(table)) {
+            object.database.clone_from(&database);
+            object.inherits = Some(target);
+        }
     }
 
     /// `WAIT n` and `NOWAIT`, where MariaDB has them.
@@ -158,7 +178,7 @@ impl Parser<'_> {
         let Some(table) = self.named(ObjectType::Table, Role::Target, None) else { return };
         self.skip_wait();
         let scope = self.table_scope(table);
-        self.walk(Mode::Expression, scope, Flavor::Plain);
+        self.walk(Mode::Expression, scope, Flavor::Index);
     }
 
     /// Doubts the statement unless nothing is left.

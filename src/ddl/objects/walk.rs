@@ -42,6 +42,8 @@ pub(super) enum Flavor {
     CreateTable(usize),
     /// ALTER TABLE of this object.
     AlterTable(usize),
+    /// An index's columns: `a(10)` is no call.
+    Index,
     /// UPDATE: SET begins its assignments.
     Update,
     /// Ends before UPDATE or DELETE that follow a WITH clause.
@@ -239,6 +241,7 @@ impl Parser<'_> {
             && match word {
                 K::THEN | K::ELSE => cases == 0,
                 K::DO | K::LOOP | K::ELSEIF => true,
+                K::END => self.until_end && cases == 0,
                 _ => false,
             }
     }
@@ -333,6 +336,10 @@ impl Parser<'_> {
                 self.take();
                 next.mode = Mode::Expression;
             }
+            K::CREATE | K::GRANT | K::REVOKE => {
+                self.take();
+                self.doubt("another statement begins inside it");
+            }
             K::CASE => {
                 self.take();
                 next.cases += 1;
@@ -354,6 +361,13 @@ impl Parser<'_> {
             K::AS | K::IGNORE | K::REPLACE if matches!(flavor, Flavor::CreateTable(_)) && outermost && !in_query => {
                 self.take();
                 next.fresh = true;
+            }
+            // What follows AS is an alias or a type, also where a parenthesis follows: `AS n(a, b)`, `AS CHAR(10)`.
+            K::AS => {
+                self.take();
+                if self.peek().is_name() && !matches!(self.word(), K::SELECT | K::WITH | K::VALUES | K::TABLE) {
+                    self.take();
+                }
             }
             K::RENAME | K::EXCHANGE | K::CONVERT if matches!(flavor, Flavor::AlterTable(_)) && outermost => {
                 self.alter_clause();
@@ -377,7 +391,10 @@ impl Parser<'_> {
                 next.mode = Mode::Expression;
             }
             _ if frame.mode == Mode::ExpectTable => inner = self.table_factor(token, &mut next),
-            _ => self.column(&frame, &mut next, walked),
+            _ => {
+                let calls = in_query || matches!(flavor, Flavor::Plain | Flavor::Update | Flavor::With);
+                self.column(&frame, &mut next, walked, calls);
+            }
         }
         if let Some(top) = frames.get_mut(index) {
             *top = next;
@@ -397,12 +414,17 @@ impl Parser<'_> {
 
     /// Whether WITH begins common table expressions here, and is not `WITH ROLLUP`, `WITH CHECK OPTION`, ….
     fn begins_expressions(&mut self, frame: &Frame, outermost: bool, flavor: Flavor) -> bool {
-        frame.fresh
-            || (matches!(flavor, Flavor::CreateTable(_))
-                && outermost
-                && frame.query.is_none()
-                && (self.word_at(1) == K::RECURSIVE
-                    || (self.peek_at(1).is_name() && (self.word_at(2) == K::AS || self.peek_at(2).is_symbol(b'(')))))
+        match flavor {
+            Flavor::AlterTable(_) if outermost => false,
+            Flavor::CreateTable(_) if outermost => {
+                frame.query.is_none()
+                    && (self.word_at(1) == K::RECURSIVE
+                        || (self.peek_at(1).is_name()
+                            && self.word_at(2) != K::VERSIONING
+                            && (self.word_at(2) == K::AS || self.peek_at(2).is_symbol(b'('))))
+            }
+            _ => frame.fresh,
+        }
     }
 
     /// Whether TABLE begins a `TABLE t` statement here.
@@ -524,6 +546,7 @@ impl Parser<'_> {
             }
             _ => {}
         }
+        self.refuse_reserved();
         let chain = self.chain()?;
         if self.peek().is_symbol(b'(') && token.kind == TokenKind::Word {
             // JSON_TABLE(…) and other table functions: columns inside, an alias after. A scope of its own makes the
@@ -636,11 +659,23 @@ impl Parser<'_> {
         }
     }
 
+    /// `name(` in an expression: a stored function unless the server has one of that name.
+    fn call(&mut self, name: Name) {
+        let text = self.unquoted(name);
+        let cursor = self.cursors.iter().any(|&cursor| self.same(cursor, name));
+        if !cursor && !crate::ddl::functions::is_built_in(&text) {
+            self.object(ObjectType::Function, None, name, Role::Reference, None);
+        }
+    }
+
     /// A word in an expression: a column, a function, or nothing of interest.
-    fn column(&mut self, frame: &Frame, next: &mut Frame, walked: &mut Walked) {
+    fn column(&mut self, frame: &Frame, next: &mut Frame, walked: &mut Walked, calls: bool) {
         let assigned = frame.mode == Mode::AssignColumn;
         if !assigned && !self.peek_at(1).is_symbol(b'.') {
-            self.take();
+            let token = self.take();
+            if calls && self.peek().is_symbol(b'(') {
+                self.call(Name { start: token.start, end: token.end, quoted: token.kind == TokenKind::Quoted });
+            }
             return;
         }
         let Some(chain) = self.chain() else {
