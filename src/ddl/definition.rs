@@ -26,7 +26,7 @@ impl Parser<'_> {
 
     /// `'user'@'host'`, `CURRENT_USER()`, a role.
     fn account(&mut self) {
-        if self.take().keyword == K::CURRENT_USER && self.accept_symbol(b'(') {
+        if matches!(self.take().keyword, K::CURRENT_USER | K::CURRENT_ROLE) && self.accept_symbol(b'(') {
             self.accept_symbol(b')');
         }
         if self.peek().kind == super::lexer::TokenKind::Variable {

@@ -219,8 +219,13 @@ impl Parser<'_> {
     /// Reads on to the end without looking.
     pub(in crate::ddl) fn rest(&mut self) {
         while self.peek().kind != TokenKind::End {
-            if self.peek().is_symbol(b';') && !self.at_end() {
-                self.give_up("several statements in one text");
+            if self.peek().is_symbol(b';') {
+                if self.in_body {
+                    return;
+                }
+                if !self.at_end() {
+                    self.give_up("several statements in one text");
+                }
             }
             self.take();
         }

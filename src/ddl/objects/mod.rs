@@ -362,7 +362,8 @@ impl<'a> Parser<'a> {
             (None, None) => self.context.default_database.to_owned(),
         };
         let name_text = self.decoded(name);
-        if name_text.chars().count() > LONGEST_NAME {
+        // `#mysql50#` marks the name of a file from before MySQL 5.1, which can be longer.
+        if name_text.chars().count() > LONGEST_NAME && !name_text.starts_with("#mysql50#") {
             self.doubt("a name is longer than any server takes");
         }
         if role == Role::Target && database_text.eq_ignore_ascii_case("information_schema") {
