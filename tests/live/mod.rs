@@ -1,3 +1,7 @@
 //! Tests against real servers.
 
 mod direct;
+mod interruptions;
+mod pairs;
+mod raw;
+mod refusals;

@@ -20,7 +20,6 @@ const START_LIMIT: Duration = Duration::from_secs(90);
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ServerOptions {
     args: Vec<String>,
-    without_binlog: bool,
 }
 
 impl ServerOptions {
@@ -41,10 +40,16 @@ impl ServerOptions {
         self.arg("--gtid-mode=ON").arg("--enforce-gtid-consistency=ON").arg(updates)
     }
 
-    /// No binary log.
-    pub(crate) fn without_binlog(mut self) -> ServerOptions {
-        self.without_binlog = true;
-        self
+    /// A replica that goes on where it was after a kill: its place is in a table, and it asks again for what it had
+    /// received but not applied.
+    pub(crate) fn crash_safe_replica(self, version: Version) -> ServerOptions {
+        let options = self.arg("--relay-log-recovery=1");
+        match version {
+            Version::Mysql56 | Version::Mysql57 => {
+                options.arg("--relay-log-info-repository=TABLE").arg("--master-info-repository=TABLE")
+            }
+            _ => options,
+        }
     }
 }
 
@@ -215,9 +220,8 @@ impl Server {
                 "--innodb-use-native-aio=0",
                 "--sync-binlog=0",
             ])
-            .args(["--performance-schema=OFF", "--max-allowed-packet=64M", "--binlog-format=ROW"])
+            .args(["--performance-schema=OFF", "--max-allowed-packet=64M", "--binlog-format=ROW", "--log-bin=binlog"])
             .arg(format!("--report-port={}", self.port));
-        command.arg(if self.options.without_binlog { "--skip-log-bin" } else { "--log-bin=binlog" });
         match self.version() {
             // A row must fit into a tenth of the redo log.
             Version::Mysql56 | Version::Mysql57 => command.arg("--innodb-log-file-size=128M"),

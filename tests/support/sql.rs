@@ -49,7 +49,8 @@ impl Server {
     }
 
     fn root(&self) -> Command {
-        let mut command = client(self.version());
+        let name = if self.version() == Version::Mysql97 { "mysql" } else { "mariadb" };
+        let mut command = client(self.version(), name);
         command
             .arg("--no-defaults")
             .args(["--host=127.0.0.1", "--user=root", "--default-character-set=utf8mb4", "--comments"])
@@ -58,12 +59,11 @@ impl Server {
     }
 }
 
-/// The client program that can talk to the version: 9.7's own for 9.7, MariaDB's for the others (the packages of the old
+/// A client program that can talk to the version: 9.7's own for 9.7, MariaDB's for the others (the packages of the old
 /// versions have none, and the 9.7 client has forgotten their login).
-pub(crate) fn client(version: Version) -> Command {
-    let (version, name) =
-        if version == Version::Mysql97 { (version, "mysql") } else { (Version::Mariadb1011, "mariadb") };
-    let installation = fleet::obtain(version).unwrap_or_else(|error| panic!("the {name} client is needed: {error}"));
+pub(crate) fn client(version: Version, name: &str) -> Command {
+    let version = if version == Version::Mysql97 { version } else { Version::Mariadb1011 };
+    let installation = fleet::obtain(version).unwrap_or_else(|error| panic!("the client {name} is needed: {error}"));
     installation.client(name)
 }
 

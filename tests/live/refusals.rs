@@ -1,0 +1,97 @@
+//! What an operator reads when something is wrong: the code and the cause are in the replica's `Last_IO_Error` and in
+//! the proxy's log, and the proxy stays up.
+
+use crate::support::fleet::Version;
+use crate::support::process::free_port;
+use crate::support::proxy::Proxy;
+use crate::support::replica::{Start, Upstream};
+use crate::support::server::{Server, ServerOptions};
+use crate::support::unless_available;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Routes over one source each: name, port, and the source's own settings.
+struct Routes(Vec<(&'static str, u16, String)>);
+
+impl Routes {
+    fn configuration(&self) -> String {
+        let mut text = "[proxy]\nserver_id = 4000001\n".to_owned();
+        for (name, port, source) in &self.0 {
+            let _ = write!(
+                text,
+                "[sources.{name}]\nhost = \"127.0.0.1\"\n{source}\n[routes.{name}]\nsource = \"{name}\"\nlisten = \"127.0.0.1:{port}\"\nuser = \"repl\"\npassword = \"secret\"\n"
+            );
+        }
+        text
+    }
+
+    fn port(&self, name: &str) -> u16 {
+        self.0.iter().find(|(known, ..)| *known == name).expect("the test knows its routes").1
+    }
+}
+
+/// Points the replica at a place and waits for the text in its error; the proxy has to log it as well.
+async fn refused(replica: &Server, proxy: &mut Proxy, upstream: &Upstream, start: &Start, code: &str, words: &[&str]) {
+    replica.follow(upstream, start).await;
+    replica.start_replica().await;
+    let error = replica.io_error(code, LIMIT).await;
+    replica.stop_replica().await;
+    for word in words {
+        assert!(error.contains(word), "{word:?} is missing in {error:?}");
+    }
+    assert!(!error.contains("secret") && !proxy.log().contains("secret"), "no password is shown");
+    assert!(proxy.log().contains(code), "{code} is missing in the log:\n{}", proxy.log());
+    assert!(proxy.runs(), "the proxy stays up");
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_said_to_the_replica_and_in_the_log() {
+    let started = Server::start_two([Version::Mysql57; 2], [ServerOptions::new(), ServerOptions::new()]).await;
+    let Some([mut source, replica]) = unless_available(started) else { return };
+    let port = source.port();
+    let login = |user: &str, password: &str, port: u16| {
+        format!("port = {port}\nuser = \"{user}\"\npassword = \"{password}\"\ntls = \"disabled\"")
+    };
+    let nobody = free_port();
+    let routes = Routes(vec![
+        ("good", free_port(), login("repl", "secret", port)),
+        ("wrong_password", free_port(), login("repl", "not-the-secret", port)),
+        ("unknown_user", free_port(), login("nobody", "secret", port)),
+        ("unreachable", free_port(), login("repl", "secret", nobody)),
+        ("lacking", free_port(), login("lacking", "secret", port)),
+    ]);
+    let ports: Vec<u16> = routes.0.iter().map(|(_, port, _)| *port).collect();
+    let mut proxy = Proxy::start(&routes.configuration(), &ports).await;
+    source.script("CREATE USER 'lacking'@'%' IDENTIFIED BY 'secret'; CREATE DATABASE d; FLUSH LOGS; FLUSH LOGS").await;
+    let (file, position) = source.binlog_end().await;
+    let here = Start::At(file.clone(), position);
+    let at = |name: &str| Upstream::at(routes.port(name));
+
+    refused(&replica, &mut proxy, &at("wrong_password"), &here, "RPX-2002", &["Access denied"]).await;
+    refused(&replica, &mut proxy, &at("unknown_user"), &here, "RPX-2002", &["Access denied"]).await;
+    refused(&replica, &mut proxy, &at("unreachable"), &here, "RPX-2001", &[&format!("127.0.0.1:{nobody}")]).await;
+    refused(&replica, &mut proxy, &at("lacking"), &here, "RPX-2004", &["REPLICATION"]).await;
+
+    // A place that the source does not have, and one that it has purged.
+    let beyond = Start::At(file.clone(), position + 100_000);
+    refused(&replica, &mut proxy, &at("good"), &beyond, "1236", &["RPX-"]).await;
+    source.script(&format!("PURGE BINARY LOGS TO '{file}'")).await;
+    let purged = Start::At("binlog.000001".to_owned(), 4);
+    refused(&replica, &mut proxy, &at("good"), &purged, "1236", &["RPX-2006", "Could not find first log file"]).await;
+
+    // The replica's own login.
+    let stranger = Upstream { password: "wrong".to_owned(), ..at("good") };
+    replica.follow(&stranger, &here).await;
+    replica.start_replica().await;
+    let error = replica.io_error("error connecting to master", LIMIT).await;
+    assert!(error.contains("repl@127.0.0.1"), "{error}");
+    replica.stop_replica().await;
+    assert!(proxy.log().contains("RPX-3001"), "{}", proxy.log());
+
+    // No binary log at the source, which restarts for that without the proxy's help.
+    source.restart_with("--skip-log-bin").await;
+    refused(&replica, &mut proxy, &at("good"), &here, "RPX-2005", &["log_bin"]).await;
+    assert!(proxy.terminate().success(), "SIGTERM ends the proxy cleanly:\n{}", proxy.log());
+}

@@ -1,0 +1,195 @@
+//! A source, the proxy and a replica, set up for one route.
+
+use super::compare::Mapping;
+use super::fleet::{Unavailable, Version};
+use super::process::free_port;
+use super::proxy::Proxy;
+use super::replica::{Start, Upstream};
+use super::server::{Server, ServerOptions};
+use std::time::Duration;
+
+/// How the replica keeps its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// By file and position, without GTIDs.
+    FilePosition,
+    /// By MySQL's auto-position.
+    AutoPosition,
+    /// By MariaDB's GTID position.
+    MariadbGtid,
+}
+
+/// What the route does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// Everything as it comes.
+    Transparent,
+    /// A renamed database, a renamed table of another one, an exclusion; statements outside the list are skipped.
+    Renamed,
+}
+
+impl Route {
+    /// The name of the workload's `storefront` at the destination.
+    pub(crate) fn storefront(self, mode: Mode) -> &'static str {
+        match (self, mode) {
+            (Route::Transparent, _) => "storefront",
+            // Without GTIDs the replica stays at the source's positions, so names do not grow.
+            (Route::Renamed, Mode::FilePosition) => "shop_cn",
+            (Route::Renamed, _) => "storefront_of_china",
+        }
+    }
+
+    /// The name of the workload's `crm_main.customers` at the destination.
+    fn customers(mode: Mode) -> [&'static str; 2] {
+        match mode {
+            Mode::FilePosition => ["crm_main", "clients"],
+            _ => ["crm of `china`", "clients and customers"],
+        }
+    }
+
+    /// Where the workload's objects have to be.
+    pub(crate) fn mapping(self, mode: Mode) -> Mapping {
+        if self == Route::Transparent {
+            return Mapping::identity();
+        }
+        let [database, table] = Route::customers(mode);
+        Mapping {
+            databases: vec![("storefront".to_owned(), self.storefront(mode).to_owned())],
+            tables: vec![["crm_main", "customers", database, table].map(str::to_owned)],
+            excluded: vec!["storefront.audit_".to_owned()],
+            everything: false,
+        }
+    }
+
+    /// The part of the configuration that selects and renames.
+    fn objects(self, mode: Mode) -> String {
+        if self == Route::Transparent {
+            return String::new();
+        }
+        let [database, table] = Route::customers(mode);
+        format!(
+            r#"
+            [[routes.pair.objects]]
+            database = "storefront"
+            rename = "{}"
+            [[routes.pair.objects]]
+            table = "crm_main.customers"
+            rename = "{database}.{table}"
+            [[routes.pair.objects]]
+            exclude = "storefront.audit_*"
+            "#,
+            self.storefront(mode)
+        )
+    }
+
+    /// What a person creates at the destination beforehand, because CREATE DATABASE is not a supported statement.
+    fn preparation(self, mode: Mode) -> String {
+        if self == Route::Transparent {
+            return String::new();
+        }
+        let databases = [self.storefront(mode), Route::customers(mode)[0]];
+        let statements =
+            databases.map(|name| format!("CREATE DATABASE `{}` CHARACTER SET utf8mb4;", name.replace('`', "``")));
+        format!("SET sql_log_bin = 0; {}", statements.concat())
+    }
+}
+
+/// What distinguishes one pair from another.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kind {
+    /// Of both servers.
+    pub(crate) version: Version,
+    /// How the replica keeps its place.
+    pub(crate) mode: Mode,
+    /// What the route does.
+    pub(crate) route: Route,
+    /// Whether both connections use TLS.
+    pub(crate) tls: bool,
+}
+
+/// The three of them. The replica is attached and runs.
+#[derive(Debug)]
+pub(crate) struct Pair {
+    /// What it is.
+    pub(crate) kind: Kind,
+    /// The source.
+    pub(crate) source: Server,
+    /// The proxy between them.
+    pub(crate) proxy: Proxy,
+    /// The replica.
+    pub(crate) replica: Server,
+    /// The port of the route.
+    pub(crate) port: u16,
+    markers: u32,
+}
+
+impl Pair {
+    /// Starts all three.
+    pub(crate) async fn start(kind: Kind) -> Result<Pair, Unavailable> {
+        let options = || match kind.mode {
+            Mode::AutoPosition => ServerOptions::new().gtid(kind.version),
+            _ => ServerOptions::new(),
+        };
+        let replica_options = options().crash_safe_replica(kind.version);
+        let [source, replica] = Server::start_two([kind.version; 2], [options(), replica_options]).await?;
+        let port = free_port();
+        let proxy = Proxy::start(&configuration(&source, port, kind), &[port]).await;
+        let preparation = kind.route.preparation(kind.mode);
+        if !preparation.is_empty() {
+            replica.script(&preparation).await;
+        }
+        let start = match kind.mode {
+            Mode::FilePosition => {
+                let (file, position) = source.binlog_end().await;
+                Start::At(file, position)
+            }
+            Mode::AutoPosition => Start::AutoPosition,
+            Mode::MariadbGtid => Start::MariadbGtid(source.value("SELECT @@gtid_binlog_pos").await),
+        };
+        let upstream = Upstream::at(port);
+        let upstream = if kind.tls { upstream.with_tls() } else { upstream };
+        replica.follow(&upstream, &start).await;
+        replica.start_replica().await;
+        Ok(Pair { kind, source, proxy, replica, port, markers: 0 })
+    }
+
+    /// The words that describe the pair's source to the workload.
+    pub(crate) fn words(&self) -> [&'static str; 2] {
+        [self.kind.version.name(), if self.kind.mode == Mode::AutoPosition { "gtid" } else { "nogtid" }]
+    }
+
+    /// Writes a row into the workload's `storefront.marker` at the source and waits until the replica has it.
+    pub(crate) async fn catch_up(&mut self, limit: Duration) {
+        self.markers += 1;
+        self.source.script(&format!("INSERT INTO storefront.marker VALUES ({})", self.markers)).await;
+        let query = format!("SELECT MAX(n) FROM `{}`.marker", self.kind.route.storefront(self.kind.mode));
+        if let Err(error) = self.replica.reaches(&query, &self.markers.to_string(), limit).await {
+            panic!("{:?}: {error}", self.kind);
+        }
+    }
+}
+
+/// A configuration with one route, `pair`, at the port.
+fn configuration(source: &Server, port: u16, kind: Kind) -> String {
+    let tls = if kind.tls { "required" } else { "disabled" };
+    format!(
+        r#"
+        [proxy]
+        server_id = 4000001
+        [sources.primary]
+        host = "127.0.0.1"
+        port = {}
+        user = "repl"
+        password = "secret"
+        tls = "{tls}"
+        [routes.pair]
+        source = "primary"
+        listen = "127.0.0.1:{port}"
+        user = "repl"
+        password = "secret"
+        {}
+        "#,
+        source.port(),
+        kind.route.objects(kind.mode)
+    )
+}
