@@ -107,7 +107,7 @@ impl Server {
             _permit: permit,
         };
         let copied = Command::new("cp")
-            .args(["--recursive", "--no-target-directory"])
+            .args(["--recursive", "--dereference", "--no-target-directory"])
             .arg(server.installation.template())
             .arg(server.path("data"))
             .status();

@@ -46,7 +46,8 @@ fn in_folder(installation: &Installation, data: &Path) -> Command {
 
 fn copy_packed(installation: &Installation, data: &Path) -> Result<(), Unavailable> {
     let packed = installation.base.join("data/mysql");
-    run(Command::new("cp").args(["--recursive", "--no-target-directory"]).arg(packed).arg(data)).map(drop)
+    run(Command::new("cp").args(["--recursive", "--dereference", "--no-target-directory"]).arg(packed).arg(data))
+        .map(drop)
 }
 
 fn mariadb_system_tables(installation: &Installation) -> Result<String, Unavailable> {
