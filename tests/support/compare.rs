@@ -50,10 +50,11 @@ impl Mapping {
     fn map_text(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for [database, table, to_database, to_table] in &self.tables {
-            text = text.replace(&format!("`{database}`.`{table}`"), &format!("`{to_database}`.`{to_table}`"));
+            text = text
+                .replace(&format!("`{database}`.`{table}`"), &format!("{}.{}", quote(to_database), quote(to_table)));
         }
         for (database, mapped) in &self.databases {
-            text = text.replace(&format!("`{database}`."), &format!("`{mapped}`."));
+            text = text.replace(&format!("`{database}`."), &format!("{}.", quote(mapped)));
         }
         text
     }
@@ -92,7 +93,7 @@ pub(crate) async fn differences(source: &Server, destination: &Server, mapping: 
             object.definition = mapping.map_text(&object.definition);
             if mapped != name {
                 // The statement's own object is not qualified.
-                object.definition = object.definition.replacen(&format!("`{name}`"), &format!("`{mapped}`"), 1);
+                object.definition = object.definition.replacen(&quote(&name), &quote(&mapped), 1);
             }
             expected.objects.insert((kind, database, mapped), object);
         }
@@ -244,7 +245,8 @@ fn definition(row: &[String]) -> String {
     }
 }
 
-fn quote(name: &str) -> String {
+/// A name in backquotes.
+pub(crate) fn quote(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
 

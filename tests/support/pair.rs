@@ -1,6 +1,6 @@
 //! A source, the proxy and a replica, set up for one route.
 
-use super::compare::Mapping;
+use super::compare::{Mapping, quote};
 use super::fleet::{Unavailable, Version};
 use super::process::free_port;
 use super::proxy::Proxy;
@@ -74,11 +74,13 @@ impl Route {
             rename = "{}"
             [[routes.pair.objects]]
             table = "crm_main.customers"
-            rename = "{database}.{table}"
+            rename = "{}.{}"
             [[routes.pair.objects]]
             exclude = "storefront.audit_*"
             "#,
-            self.storefront(mode)
+            self.storefront(mode),
+            quote(database),
+            quote(table),
         )
     }
 
@@ -88,8 +90,7 @@ impl Route {
             return String::new();
         }
         let databases = [self.storefront(mode), Route::customers(mode)[0]];
-        let statements =
-            databases.map(|name| format!("CREATE DATABASE `{}` CHARACTER SET utf8mb4;", name.replace('`', "``")));
+        let statements = databases.map(|name| format!("CREATE DATABASE {} CHARACTER SET utf8mb4;", quote(name)));
         format!("SET sql_log_bin = 0; {}", statements.concat())
     }
 }
@@ -162,7 +163,7 @@ impl Pair {
     pub(crate) async fn catch_up(&mut self, limit: Duration) {
         self.markers += 1;
         self.source.script(&format!("INSERT INTO storefront.marker VALUES ({})", self.markers)).await;
-        let query = format!("SELECT MAX(n) FROM `{}`.marker", self.kind.route.storefront(self.kind.mode));
+        let query = format!("SELECT MAX(n) FROM {}.marker", quote(self.kind.route.storefront(self.kind.mode)));
         if let Err(error) = self.replica.reaches(&query, &self.markers.to_string(), limit).await {
             panic!("{:?}: {error}", self.kind);
         }

@@ -20,6 +20,7 @@ const START_LIMIT: Duration = Duration::from_secs(90);
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ServerOptions {
     args: Vec<String>,
+    without_binlog: bool,
 }
 
 impl ServerOptions {
@@ -38,6 +39,12 @@ impl ServerOptions {
     pub(crate) fn gtid(self, version: Version) -> ServerOptions {
         let updates = if version == Version::Mysql97 { "--log-replica-updates" } else { "--log-slave-updates" };
         self.arg("--gtid-mode=ON").arg("--enforce-gtid-consistency=ON").arg(updates)
+    }
+
+    /// No binary log.
+    pub(crate) fn without_binlog(mut self) -> ServerOptions {
+        self.without_binlog = true;
+        self
     }
 
     /// A replica that goes on where it was after a kill: its place is in a table, and it asks again for what it had
@@ -220,8 +227,9 @@ impl Server {
                 "--innodb-use-native-aio=0",
                 "--sync-binlog=0",
             ])
-            .args(["--performance-schema=OFF", "--max-allowed-packet=64M", "--binlog-format=ROW", "--log-bin=binlog"])
+            .args(["--performance-schema=OFF", "--max-allowed-packet=64M", "--binlog-format=ROW"])
             .arg(format!("--report-port={}", self.port));
+        command.arg(if self.options.without_binlog { "--skip-log-bin" } else { "--log-bin=binlog" });
         match self.version() {
             // A row must fit into a tenth of the redo log.
             Version::Mysql56 | Version::Mysql57 => command.arg("--innodb-log-file-size=128M"),
