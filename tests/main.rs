@@ -9,5 +9,6 @@ mod ddl_corpus;
 mod hostile;
 mod live;
 mod passthrough;
+mod renamed;
 mod source;
 mod support;
