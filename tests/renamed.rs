@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::io::Cursor;
 
-use mysql_common::binlog::events::EventData;
 use mysql_common::binlog::BinlogFile;
 use mysql_common::binlog::consts::BinlogVersion;
+use mysql_common::binlog::events::EventData;
 use replproxy::binlog::{Event, EventType, FileReader, Gtid, Query, Rows};
 use replproxy::rewrite::{Summary, rewrite};
 

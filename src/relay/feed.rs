@@ -1,18 +1,20 @@
 //! One replica's private stream: the source's events through the route, from the place that the replica asked for.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::binlog::{ChecksumAlgorithm, Event, EventType, HEADER_LENGTH, Header, flags, for_mid_file};
+use crate::binlog::{ChecksumAlgorithm, Event, EventType, HEADER_LENGTH, Header, Vendor, flags, for_mid_file};
 use crate::fault::{Code, Fault};
 use crate::pipeline::coordinates::{FilePosition, ReceiverPosition};
 use crate::pipeline::{Numbering, Stop, Stream};
 use crate::replica::backend::{BoxFuture, Feed, FeedState};
-use crate::source::EventStream;
+use crate::source::{DumpStart, EventStream};
 use crate::telemetry::{PolicedStatement, RouteTelemetry, StatementAction};
 
 use super::identity::Lease;
+use super::index::{Index, Mark, fingerprint, is_due};
 use super::start::{FIRST_POSITION, Start, Target};
 
 /// So many bytes are put out before the replica's session gets to write them.
@@ -29,7 +31,33 @@ pub(super) struct RouteFeed {
     pending: Option<Fault>,
     boundary: bool,
     follows_gtid: bool,
+    /// Events that were read while the stream was opened.
+    primed: VecDeque<Bytes>,
+    /// What a receiver counts where the source's stream begins, until its first event has come.
+    served: Option<u64>,
+    marks: Option<Marks>,
     _identity: Lease,
+}
+
+/// Boundaries are remembered under this rendering.
+struct Marks {
+    index: Arc<Index>,
+    rendering: String,
+    last: u64,
+}
+
+/// What a stream is made of.
+pub(super) struct Parts {
+    pub(super) source_name: String,
+    pub(super) events: EventStream,
+    pub(super) primed: VecDeque<Bytes>,
+    pub(super) stream: Stream,
+    pub(super) telemetry: Arc<RouteTelemetry>,
+    pub(super) start: Start,
+    pub(super) identity: Lease,
+    pub(super) replica: Vendor,
+    /// Where boundaries are remembered, and as which rendering.
+    pub(super) index: Option<(Arc<Index>, String)>,
 }
 
 /// Looking for the place in the file where the replica goes on.
@@ -43,35 +71,54 @@ struct Seek {
 }
 
 impl RouteFeed {
-    pub(super) fn new(
-        source_name: String,
-        events: EventStream,
-        stream: Stream,
-        telemetry: Arc<RouteTelemetry>,
-        start: Start,
-        identity: Lease,
-        replica: crate::binlog::Vendor,
-    ) -> Self {
-        let follows_gtid = !matches!(start.dump, crate::source::DumpStart::FilePosition { .. });
+    pub(super) fn new(parts: Parts) -> Self {
+        let start = parts.start;
+        let follows_gtid = !matches!(start.dump, DumpStart::FilePosition { .. });
+        let receiver = FilePosition { file: start.from.file.clone(), position: start.served };
         let seek = start.target.map(|target| Seek {
             target,
             numbering: start.numbering,
-            receiver: ReceiverPosition::new(replica, start.from.clone()),
+            receiver: ReceiverPosition::new(parts.replica, receiver),
             file: start.from.file,
             format: None,
             server_id: 0,
         });
-        let boundary = true;
         Self {
-            source_name,
-            events,
-            stream,
-            telemetry,
+            source_name: parts.source_name,
+            events: parts.events,
+            stream: parts.stream,
+            telemetry: parts.telemetry,
             seek,
             pending: None,
-            boundary,
+            boundary: true,
             follows_gtid,
-            _identity: identity,
+            primed: parts.primed,
+            served: (!follows_gtid).then_some(start.served),
+            marks: parts.index.map(|(index, rendering)| Marks { index, rendering, last: 0 }),
+            _identity: parts.identity,
+        }
+    }
+
+    /// The next event; those that were read at the start come first.
+    async fn first(&mut self) -> Result<Option<Bytes>, Fault> {
+        match self.primed.pop_front() {
+            Some(raw) => Ok(Some(raw)),
+            None => self.events.next().await.map_err(|error| error.fault(&self.source_name)),
+        }
+    }
+
+    fn remember(&mut self, raw: &[u8], header: &Header) {
+        let Some(marks) = &mut self.marks else { return };
+        let in_file = !matches!(
+            header.event_type,
+            EventType::HEARTBEAT | EventType::HEARTBEAT_V2 | EventType::ROTATE | EventType::FORMAT_DESCRIPTION
+        ) && header.flags & flags::ARTIFICIAL == 0;
+        let at = self.stream.source_position();
+        if self.boundary && in_file && is_due(marks.last, at.position) {
+            marks.last = at.position;
+            let served = self.stream.served_position().position;
+            let mark = Mark { source: at.position, served, event: fingerprint(raw) };
+            marks.index.remember(&marks.rendering, &at.file, mark);
         }
     }
 
@@ -79,8 +126,7 @@ impl RouteFeed {
         if let Some(fault) = self.pending.take() {
             return Err(fault);
         }
-        let first = self.events.next().await.map_err(|error| error.fault(&self.source_name))?;
-        let Some(first) = first else { return Ok(FeedState::EndOfStream) };
+        let Some(first) = self.first().await? else { return Ok(FeedState::EndOfStream) };
         let (mut events, mut bytes) = (0, 0);
         let mut next = Some(first);
         while let Some(raw) = next {
@@ -93,7 +139,7 @@ impl RouteFeed {
             if bytes >= BATCH_BYTES {
                 break;
             }
-            next = match self.events.try_next() {
+            next = match self.primed.pop_front().map_or_else(|| self.events.try_next(), |raw| Ok(Some(raw))) {
                 Ok(next) => next,
                 Err(error) => {
                     self.pending = Some(error.fault(&self.source_name));
@@ -113,8 +159,17 @@ impl RouteFeed {
 
     fn take(&mut self, raw: Bytes, out: &mut Vec<Event>) -> Result<(), Fault> {
         let header = Header::read(&raw).ok();
+        if let Some(header) = &header {
+            self.remember(&raw, header);
+        }
         let start = out.len();
         let pushed = self.stream.push(raw, out);
+        let rotated = header.is_some_and(|header| header.event_type == EventType::ROTATE);
+        if rotated && let Some(served) = self.served.take() {
+            // The source named its own position; a receiver that was served from the file's start counts another.
+            let file = self.stream.served_position().file.clone();
+            self.stream.set_served_position(FilePosition { file, position: served });
+        }
         for note in self.stream.take_notes() {
             self.telemetry.policed(PolicedStatement {
                 action: if note.split { StatementAction::Split } else { StatementAction::Skip },
@@ -162,7 +217,13 @@ impl Seek {
                 self.server_id = event.header().server_id;
                 self.format = Some(event.clone());
             }
+            let began = event.event_type() == EventType::ROTATE && self.format.is_none();
+            let counted = self.receiver.at().position;
             self.receiver.receive(&event);
+            if began {
+                let file = self.receiver.at().file.clone();
+                self.receiver.set(FilePosition { file, position: counted });
+            }
             let at = self.receiver.at().position;
             let reached = match self.target {
                 Target::Served(position) | Target::Source(position) => at == position && at > FIRST_POSITION,

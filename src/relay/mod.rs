@@ -2,21 +2,27 @@
 
 mod feed;
 mod identity;
+mod index;
 mod start;
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::binlog::Vendor;
+use bytes::Bytes;
+
+use crate::binlog::{EventType, Header, Vendor};
 use crate::fault::{Code, Fault};
 use crate::pipeline::rules::RuleSet;
 use crate::pipeline::{Stream, StreamOptions};
 use crate::replica::backend::{Backend, BoxFuture, Feed, ReplicaRequest, ReplicaStart};
-use crate::source::{Client, DumpRequest, Endpoint, ResultSet, SourceError, SourceFacts};
+use crate::source::{Client, DumpRequest, Endpoint, EventStream, ResultSet, SourceError, SourceFacts};
 use crate::telemetry::{Coordinates, RouteTelemetry, SourceContact};
 
-use feed::RouteFeed;
+use feed::{Parts, RouteFeed};
 pub use identity::{Identities, Lease};
+use index::Index;
+use start::Start;
 
 /// How often the source speaks when it has nothing to say.
 const SOURCE_HEARTBEAT: Duration = Duration::from_secs(5);
@@ -38,6 +44,7 @@ pub struct RouteBackend {
     identities: Arc<Identities>,
     telemetry: Arc<RouteTelemetry>,
     facts: Mutex<Option<(Instant, Arc<SourceFacts>)>>,
+    index: Arc<Index>,
 }
 
 impl RouteBackend {
@@ -49,7 +56,7 @@ impl RouteBackend {
         identities: Arc<Identities>,
         telemetry: Arc<RouteTelemetry>,
     ) -> Self {
-        Self { source_name, endpoint, rules, identities, telemetry, facts: Mutex::default() }
+        Self { source_name, endpoint, rules, identities, telemetry, facts: Mutex::default(), index: Arc::default() }
     }
 
     fn fault(&self, error: &SourceError) -> Fault {
@@ -106,36 +113,94 @@ impl RouteBackend {
         } else {
             Arc::new(self.rules.for_lower_case_table_names(facts.lower_case_table_names))
         };
-        let start = start::decide(&rules, &request)?;
+        let mut start = start::decide(&rules, &request)?;
         let (mode, why) = start::coordinates(&rules, &request);
         self.telemetry.numbered(Coordinates { mode, why });
 
         let replica = request.replica.uuid.clone().unwrap_or_else(|| request.replica.server_id.to_string());
-        let lease = self.identities.take(format!("{} {replica}", self.telemetry.route())).ok_or_else(|| {
+        let identity = self.identities.take(format!("{} {replica}", self.telemetry.route())).ok_or_else(|| {
             Fault::new(Code::IdentitiesExhausted, "no server id is left for another stream from the source")
         })?;
         let mut flags = if request.non_blocking { BINLOG_DUMP_NON_BLOCK } else { 0 };
         if facts.version.vendor == Vendor::MariaDb && rules.is_transparent() {
             flags |= request.flags & BINLOG_SEND_ANNOTATE_ROWS;
         }
-        let dump = DumpRequest {
-            identity: lease.identity(),
-            heartbeat: SOURCE_HEARTBEAT,
-            flags,
-            start: start.dump.clone(),
-            session: session(&request),
+        let (vendor, asked) =
+            (request.replica.vendor, Asked { flags, session: session(&request), identity: &identity });
+        let rendering = start.rendering(&rules, vendor);
+        let (events, primed) = match self.resume(&mut start, &rendering, &asked).await? {
+            Some(resumed) => resumed,
+            None => (self.dump(client, &start, &asked).await?, VecDeque::new()),
         };
-        let events = client.start_dump(dump).await.map_err(|error| self.fault(&error))?;
+        let by_position = matches!(request.start, ReplicaStart::FilePosition(_)) && !rules.is_transparent();
         let options = StreamOptions {
             numbering: start.numbering.clone(),
-            replica: request.replica.vendor,
+            replica: vendor,
             start: start.from.clone(),
             checksum: events.negotiated_checksum(),
         };
-        let stream = Stream::new(rules, options);
-        let (name, telemetry) = (self.source_name.clone(), Arc::clone(&self.telemetry));
-        Ok(Box::new(RouteFeed::new(name, events, stream, telemetry, start, lease, request.replica.vendor)))
+        Ok(Box::new(RouteFeed::new(Parts {
+            source_name: self.source_name.clone(),
+            events,
+            primed,
+            stream: Stream::new(rules, options),
+            telemetry: Arc::clone(&self.telemetry),
+            start,
+            identity,
+            replica: vendor,
+            index: by_position.then(|| (Arc::clone(&self.index), rendering)),
+        })))
     }
+
+    async fn dump(&self, client: Client, start: &Start, asked: &Asked<'_>) -> Result<EventStream, Fault> {
+        let request = DumpRequest {
+            identity: asked.identity.identity(),
+            heartbeat: SOURCE_HEARTBEAT,
+            flags: asked.flags,
+            start: start.dump.clone(),
+            session: asked.session.clone(),
+        };
+        client.start_dump(request).await.map_err(|error| self.fault(&error))
+    }
+
+    /// Begins at a remembered boundary, if there is one and the source still has the same event there.
+    async fn resume(
+        &self,
+        start: &mut Start,
+        rendering: &str,
+        asked: &Asked<'_>,
+    ) -> Result<Option<(EventStream, VecDeque<Bytes>)>, Fault> {
+        let Some(mark) = start.target.as_ref().and_then(|target| self.index.find(rendering, &start.from.file, target))
+        else {
+            return Ok(None);
+        };
+        start.begin_at(mark)?;
+        let mut events = self.dump(self.connect().await?, start, asked).await?;
+        let mut primed = VecDeque::new();
+        // The event at the mark was there once, so it comes at once; a heartbeat or a refusal says that it is gone.
+        while let Ok(Some(raw)) = events.next().await {
+            let Ok(header) = Header::read(&raw) else { break };
+            let leads = matches!(header.event_type, EventType::ROTATE | EventType::FORMAT_DESCRIPTION);
+            let found = index::fingerprint(&raw) == mark.event;
+            if !leads && !found {
+                break;
+            }
+            primed.push_back(raw);
+            if found {
+                return Ok(Some((events, primed)));
+            }
+        }
+        self.index.forget(&start.from.file);
+        start.begin_at_start()?;
+        Ok(None)
+    }
+}
+
+/// How every stream of one request is asked for.
+struct Asked<'a> {
+    flags: u16,
+    session: Vec<String>,
+    identity: &'a Lease,
 }
 
 /// What a MariaDB replica set for its GTID handshake, for the source's session.

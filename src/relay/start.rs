@@ -8,6 +8,8 @@ use crate::pipeline::{Numbering, served_file_name, source_file_name};
 use crate::replica::backend::{ReplicaRequest, ReplicaStart};
 use crate::source::DumpStart;
 
+use super::index::Mark;
+
 /// The first position of every file.
 pub(super) const FIRST_POSITION: u64 = FILE_MAGIC.len() as u64;
 
@@ -21,6 +23,28 @@ pub(super) struct Start {
     pub(super) from: FilePosition,
     /// Events before this place are rendered and not sent.
     pub(super) target: Option<Target>,
+    /// What a receiver counts at `from`.
+    pub(super) served: u64,
+}
+
+impl Start {
+    /// A word that is the same for all streams in which the same places of the source have the same positions.
+    pub(super) fn rendering(&self, rules: &RuleSet, vendor: Vendor) -> String {
+        format!("{vendor} {} {}", matches!(self.numbering, Numbering::Served { .. }), fingerprint(rules))
+    }
+
+    /// Begins at a remembered boundary instead of the file's start.
+    pub(super) fn begin_at(&mut self, mark: Mark) -> Result<(), Fault> {
+        self.dump = file_position(&self.from.file, mark.source)?;
+        self.from.position = mark.source;
+        self.served = mark.served;
+        Ok(())
+    }
+
+    /// Begins at the file's start again.
+    pub(super) fn begin_at_start(&mut self) -> Result<(), Fault> {
+        self.begin_at(Mark { source: FIRST_POSITION, served: FIRST_POSITION, event: 0 })
+    }
 }
 
 /// The place in a file from which on a replica wants the events.
@@ -57,18 +81,24 @@ pub(super) fn decide(rules: &RuleSet, request: &ReplicaRequest) -> Result<Start,
     let start = match &request.start {
         ReplicaStart::MySqlGtid(set) => {
             let (numbering, from) = (Numbering::Source, FilePosition::default());
-            return Ok(Start { numbering, dump: DumpStart::GtidSet(set.clone()), from, target: None });
+            return Ok(Start { numbering, dump: DumpStart::GtidSet(set.clone()), from, target: None, served: 0 });
         }
         ReplicaStart::MariaDbGtid(_) => {
             let (numbering, from) = (Numbering::Source, FilePosition::default());
-            return Ok(Start { numbering, dump: DumpStart::MariaDbGtid, from, target: None });
+            return Ok(Start { numbering, dump: DumpStart::MariaDbGtid, from, target: None, served: 0 });
         }
         ReplicaStart::FilePosition(start) => start,
     };
     let served = source_file_name(&start.file);
     if rules.is_transparent() {
         let dump = file_position(&start.file, start.position)?;
-        return Ok(Start { numbering: Numbering::Source, dump, from: start.clone(), target: None });
+        return Ok(Start {
+            numbering: Numbering::Source,
+            dump,
+            from: start.clone(),
+            target: None,
+            served: start.position,
+        });
     }
     let own = fingerprint(rules);
     let numbering = if rules.may_lengthen() {
@@ -93,7 +123,7 @@ pub(super) fn decide(rules: &RuleSet, request: &ReplicaRequest) -> Result<Start,
     // What comes before the place must be seen too: the place can be inside a group, and only from a group's start is it
     // known what a row belongs to.
     let from = FilePosition { file: file.clone(), position: FIRST_POSITION };
-    Ok(Start { numbering, dump: file_position(&file, FIRST_POSITION)?, from, target })
+    Ok(Start { numbering, dump: file_position(&file, FIRST_POSITION)?, from, target, served: FIRST_POSITION })
 }
 
 fn file_position(file: &[u8], position: u64) -> Result<DumpStart, Fault> {
