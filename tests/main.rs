@@ -3,6 +3,7 @@
 mod catalogue;
 mod cli;
 mod config;
+mod coordinates;
 mod core_is_pure;
 mod corpus;
 mod ddl_corpus;

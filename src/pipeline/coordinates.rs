@@ -1,6 +1,9 @@
 //! File names and positions: what a replica counts, and the two ways to number what it is served.
 
-use crate::binlog::{Event, EventType, Rotate, Vendor};
+use crate::binlog::{Event, EventType, FILE_MAGIC, Rotate, Vendor};
+
+/// The first position of every file.
+pub const FIRST_POSITION: u64 = FILE_MAGIC.len() as u64;
 
 /// A place in a binlog.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -5,9 +5,11 @@ mod group;
 mod numbering;
 pub mod policy;
 pub mod rules;
+mod seek;
 mod statement;
 mod stream;
 
 pub use group::MAX_LENGTH_BUFFER;
 pub use numbering::{Numbering, served_file_name, source_file_name};
+pub use seek::{Seek, Target};
 pub use stream::{MAX_HELD_BYTES, Note, Step, Stop, Stream, StreamOptions};

@@ -5,17 +5,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::binlog::{ChecksumAlgorithm, Event, EventType, HEADER_LENGTH, Header, Vendor, flags, for_mid_file};
+use crate::binlog::{Event, EventType, Header, Vendor, flags};
 use crate::fault::{Code, Fault};
-use crate::pipeline::coordinates::{FilePosition, ReceiverPosition};
-use crate::pipeline::{Numbering, Stop, Stream};
+use crate::pipeline::coordinates::FilePosition;
+use crate::pipeline::{Seek, Stop, Stream};
 use crate::replica::backend::{BoxFuture, Feed, FeedState};
 use crate::source::{DumpStart, EventStream};
 use crate::telemetry::{PolicedStatement, RouteTelemetry, StatementAction};
 
 use super::identity::Lease;
 use super::index::{Index, Mark, fingerprint, is_due};
-use super::start::{FIRST_POSITION, Start, Target};
+use super::start::Start;
 
 /// So many bytes are put out before the replica's session gets to write them.
 const BATCH_BYTES: usize = 1 << 20;
@@ -60,29 +60,13 @@ pub(super) struct Parts {
     pub(super) index: Option<(Arc<Index>, String)>,
 }
 
-/// Looking for the place in the file where the replica goes on.
-struct Seek {
-    target: Target,
-    numbering: Numbering,
-    receiver: ReceiverPosition,
-    file: Vec<u8>,
-    format: Option<Event>,
-    server_id: u32,
-}
-
 impl RouteFeed {
     pub(super) fn new(parts: Parts) -> Self {
         let start = parts.start;
         let follows_gtid = !matches!(start.dump, DumpStart::FilePosition { .. });
         let receiver = FilePosition { file: start.from.file.clone(), position: start.served };
-        let seek = start.target.map(|target| Seek {
-            target,
-            numbering: start.numbering,
-            receiver: ReceiverPosition::new(parts.replica, receiver),
-            file: start.from.file,
-            format: None,
-            server_id: 0,
-        });
+        let (file, served) = (start.from.file, start.numbering);
+        let seek = start.target.map(|target| Seek::new(target, &served, parts.replica, receiver, file));
         Self {
             source_name: parts.source_name,
             events: parts.events,
@@ -189,9 +173,9 @@ impl RouteFeed {
                 self.stream.set_served_position(receiver);
                 self.seek = None;
             } else {
-                let elsewhere = self.stream.source_position().file != seek.file && !seek.file.is_empty();
-                if idle || elsewhere {
-                    return Err(seek.missed(self.stream.source_position()));
+                let source = self.stream.source_position();
+                if idle || seek.is_past(source) {
+                    return Err(Fault::new(Code::ReplicaPosition, seek.missed(source)));
                 }
             }
         }
@@ -199,93 +183,6 @@ impl RouteFeed {
         self.boundary = step.boundary;
         Ok(())
     }
-}
-
-impl Seek {
-    /// Takes what came out of one event of the source. At the place it puts out how a stream begins in the middle of a file,
-    /// and what comes after the place, and says where a receiver then stands.
-    fn pass(
-        &mut self,
-        rendered: Vec<Event>,
-        boundary: bool,
-        source: &FilePosition,
-        out: &mut Vec<Event>,
-    ) -> Option<FilePosition> {
-        let mut rendered = rendered.into_iter();
-        for event in rendered.by_ref() {
-            if event.event_type() == EventType::FORMAT_DESCRIPTION {
-                self.server_id = event.header().server_id;
-                self.format = Some(event.clone());
-            }
-            let began = event.event_type() == EventType::ROTATE && self.format.is_none();
-            let counted = self.receiver.at().position;
-            self.receiver.receive(&event);
-            if began {
-                let file = self.receiver.at().file.clone();
-                self.receiver.set(FilePosition { file, position: counted });
-            }
-            let at = self.receiver.at().position;
-            let reached = match self.target {
-                Target::Served(position) | Target::Source(position) => at == position && at > FIRST_POSITION,
-            };
-            let counts_as_source = !matches!(self.numbering, Numbering::Served { .. });
-            if reached && self.format.is_some() && (counts_as_source || matches!(self.target, Target::Served(_))) {
-                return self.begin(at, rendered, out);
-            }
-        }
-        match self.target {
-            Target::Source(position) if boundary && source.position == position => {
-                let at = match self.numbering {
-                    Numbering::Served { .. } => self.receiver.at().position,
-                    // What was left out so far is made up for: the replica counts from where it says it is.
-                    _ => position,
-                };
-                self.begin(at, rendered, out)
-            }
-            _ => None,
-        }
-    }
-
-    fn begin(&self, position: u64, rest: impl Iterator<Item = Event>, out: &mut Vec<Event>) -> Option<FilePosition> {
-        let format = self.format.as_ref()?;
-        let file = self.receiver.at().file.clone();
-        out.push(artificial_rotate(self.server_id, &file, position, format.checksum()));
-        out.push(for_mid_file(format, false));
-        let mut receiver = self.receiver.clone();
-        receiver.set(FilePosition { file, position });
-        for event in rest {
-            receiver.receive(&event);
-            out.push(event);
-        }
-        Some(receiver.at().clone())
-    }
-
-    fn missed(&self, source: &FilePosition) -> Fault {
-        let (position, whose) = match self.target {
-            Target::Source(position) => (position, "the source's file"),
-            Target::Served(position) => (position, "what this route serves of the source's file"),
-        };
-        let file = String::from_utf8_lossy(&self.file);
-        let message = format!(
-            "position {position} in {whose} {file} is no place between two events (the file was read up to {source}, \
-             which is {} as this route serves it)",
-            self.receiver.at().position
-        );
-        Fault::new(Code::ReplicaPosition, message)
-    }
-}
-
-/// The ROTATE that begins every stream: it tells the receiver where it is.
-pub(super) fn artificial_rotate(server_id: u32, file: &[u8], position: u64, checksum: ChecksumAlgorithm) -> Event {
-    let header = Header {
-        timestamp: 0,
-        event_type: EventType::ROTATE,
-        server_id,
-        event_length: HEADER_LENGTH as u32,
-        log_pos: 0,
-        flags: flags::ARTIFICIAL,
-    };
-    Event::build(header, &[&position.to_le_bytes(), file], checksum)
 }
 
 impl Feed for RouteFeed {

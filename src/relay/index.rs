@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, PoisonError};
 
-use super::start::Target;
+use crate::pipeline::Target;
 
 /// Marks are at least this many bytes of the source's file apart.
 const STEP: u64 = 1 << 20;

@@ -1,17 +1,14 @@
 //! Where a replica's stream begins: what it asks for, in which coordinates, and what the source must be asked for.
 
-use crate::binlog::{FILE_MAGIC, Vendor};
+use crate::binlog::Vendor;
 use crate::fault::{Code, Fault};
-use crate::pipeline::coordinates::FilePosition;
+use crate::pipeline::coordinates::{FIRST_POSITION, FilePosition};
 use crate::pipeline::rules::RuleSet;
-use crate::pipeline::{Numbering, served_file_name, source_file_name};
+use crate::pipeline::{Numbering, Target, served_file_name, source_file_name};
 use crate::replica::backend::{ReplicaRequest, ReplicaStart};
 use crate::source::DumpStart;
 
 use super::index::Mark;
-
-/// The first position of every file.
-pub(super) const FIRST_POSITION: u64 = FILE_MAGIC.len() as u64;
 
 /// How one stream begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,16 +42,6 @@ impl Start {
     pub(super) fn begin_at_start(&mut self) -> Result<(), Fault> {
         self.begin_at(Mark { source: FIRST_POSITION, served: FIRST_POSITION, event: 0 })
     }
-}
-
-/// The place in a file from which on a replica wants the events.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Target {
-    /// A position of the source, which is the end of a group; or, on a replica whose own count is the source's at the end of
-    /// every group, the count that it had reached inside of one.
-    Source(u64),
-    /// A position in what is served.
-    Served(u64),
 }
 
 /// `source` or `served`, and why, for status.

@@ -1,0 +1,146 @@
+//! Positions over real files: what a replica counts is what the source has, and a replica that comes back goes on at the very byte.
+
+use std::sync::Arc;
+
+use replproxy::binlog::{ChecksumAlgorithm, Event, EventType, FileReader, Vendor};
+use replproxy::pipeline::coordinates::{FIRST_POSITION, FilePosition, ReceiverPosition};
+use replproxy::pipeline::rules::RuleSet;
+use replproxy::pipeline::{Numbering, Seek, Stream, StreamOptions, Target};
+
+use crate::corpus;
+use crate::support::routes::rules;
+
+const FILE: &[u8] = b"bin.000001";
+const REPLICA: u32 = 77;
+
+/// Events of a good file whose positions are those of the file, as a source sends them.
+fn source_events(name: &str, bytes: &[u8]) -> Option<Vec<Event>> {
+    // Cut and reassembled relay logs carry positions of other files.
+    if name.starts_with("4.") || name.contains("relay") {
+        return None;
+    }
+    let mut reader = FileReader::new(bytes).ok()?;
+    let mut events = Vec::new();
+    while let Some(event) = reader.next_event().expect(name) {
+        if u64::from(event.header().log_pos) != reader.offset() {
+            return None;
+        }
+        // A source sends the ROTATE too, but the next file's events would follow.
+        if event.event_type() == EventType::ROTATE {
+            break;
+        }
+        events.push(event);
+    }
+    Some(events)
+}
+
+fn start() -> FilePosition {
+    FilePosition { file: FILE.to_vec(), position: FIRST_POSITION }
+}
+
+fn stream(rules: &Arc<RuleSet>, numbering: &Numbering, replica: Vendor) -> Stream {
+    let options =
+        StreamOptions { numbering: numbering.clone(), replica, start: start(), checksum: ChecksumAlgorithm::None };
+    Stream::new(Arc::clone(rules), options)
+}
+
+/// Some tables go, some databases get a shorter name, nothing grows.
+fn filtering() -> Arc<RuleSet> {
+    let rules = rules(
+        "objects = [{ database = \"*\" }, { database = \"test\", rename = \"te\" }, { exclude = \"*.t1\" }, { exclude = \"*.a*\" }]\n\
+         ddl = { unsupported = \"skip\", unknown = \"skip\", reference = \"forward\" }",
+    );
+    assert!(!rules.may_lengthen());
+    rules
+}
+
+fn renaming() -> Arc<RuleSet> {
+    rules(
+        "objects = [{ database = \"*\", rename = \"renamed_*\" }, { exclude = \"*.t1\" }]\n\
+         ddl = { unsupported = \"skip\", unknown = \"skip\", reference = \"forward\" }",
+    )
+}
+
+#[test]
+fn a_mysql_replica_counts_the_sources_positions_at_the_end_of_every_group() {
+    let numbering = Numbering::SourcePadded { replica_server_id: REPLICA };
+    let (rules, mut groups) = (filtering(), 0);
+    for (name, bytes) in corpus::binlogs("") {
+        let Some(events) = source_events(&name, &bytes) else { continue };
+        let mut stream = stream(&rules, &numbering, Vendor::MySql);
+        let mut receiver = ReceiverPosition::new(Vendor::MySql, start());
+        let mut out = Vec::new();
+        for event in events {
+            let Ok(step) = stream.push(event.raw().clone(), &mut out) else { break };
+            for event in out.drain(..) {
+                event.verify().expect(&name);
+                receiver.receive(&event);
+            }
+            let (source, counted) = (stream.source_position().position, receiver.at().position);
+            assert_eq!(stream.served_position(), receiver.at(), "{name}");
+            if step.boundary {
+                groups += 1;
+                // A gap that is too short for an event is made up for in the next group.
+                assert!((0..23).contains(&(source as i64 - counted as i64)), "{name}: {counted} at {source}");
+            }
+        }
+    }
+    assert!(groups > 1000 || corpus::folder().is_none(), "only {groups} groups");
+}
+
+#[test]
+fn a_replica_that_comes_back_at_any_event_gets_the_same_bytes() {
+    let fingerprint = Some("5f3c9a01".to_owned());
+    let padded = Numbering::SourcePadded { replica_server_id: REPLICA };
+    for (rules, numbering) in [(filtering(), padded), (renaming(), Numbering::Served { fingerprint })] {
+        for (name, bytes) in corpus::binlogs("") {
+            let Some(events) = source_events(&name, &bytes).filter(|events| events.len() < 400) else { continue };
+            let mut whole = Vec::new();
+            let mut first = stream(&rules, &numbering, Vendor::MySql);
+            for event in &events {
+                if first.push(event.raw().clone(), &mut whole).is_err() {
+                    break;
+                }
+            }
+            let mut receiver = ReceiverPosition::new(Vendor::MySql, start());
+            for (index, event) in whole.iter().enumerate() {
+                receiver.receive(event);
+                let position = receiver.at().position;
+                if event.event_type() == EventType::FORMAT_DESCRIPTION {
+                    continue;
+                }
+                let target = match numbering {
+                    Numbering::Served { .. } => Target::Served(position),
+                    _ => Target::Source(position),
+                };
+                let again = resumed(&rules, &numbering, &events, target);
+                let rest: Vec<_> = whole[index + 1..].iter().map(Event::raw).collect();
+                let again = again.unwrap_or_else(|| panic!("{name}: {position} was not found"));
+                assert_eq!(again.iter().map(Event::raw).collect::<Vec<_>>(), rest, "{name}: from {position} on");
+            }
+        }
+    }
+}
+
+/// What a replica that comes back at a place is sent, without the ROTATE and FORMAT_DESCRIPTION in front.
+fn resumed(rules: &Arc<RuleSet>, numbering: &Numbering, events: &[Event], target: Target) -> Option<Vec<Event>> {
+    let mut stream = stream(rules, numbering, Vendor::MySql);
+    let mut seek = Some(Seek::new(target, numbering, Vendor::MySql, start(), FILE.to_vec()));
+    let mut out = Vec::new();
+    for event in events {
+        let before = out.len();
+        let step = stream.push(event.raw().clone(), &mut out);
+        if let Some(seeking) = &mut seek {
+            let rendered = out.split_off(before);
+            let boundary = step.as_ref().is_ok_and(|step| step.boundary);
+            if let Some(receiver) = seeking.pass(rendered, boundary, stream.source_position(), &mut out) {
+                stream.set_served_position(receiver);
+                seek = None;
+            }
+        }
+        if step.is_err() {
+            break;
+        }
+    }
+    seek.is_none().then(|| out.split_off(2))
+}
