@@ -1,0 +1,169 @@
+//! What is asked of the source: a handful of statements.
+
+use std::collections::BTreeSet;
+
+use super::Grants;
+use crate::{
+    pipeline::rules::{RuleSet, SYSTEM_SCHEMAS},
+    source::{Client, Endpoint, ResultSet, SourceError, SourceFacts, Vendor},
+};
+
+/// A replica that the source knows of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegisteredReplica {
+    /// Its server id.
+    pub server_id: u32,
+    /// What it calls itself.
+    pub host: String,
+}
+
+/// A table, as the account may see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    /// Its database.
+    pub database: String,
+    /// Its name.
+    pub name: String,
+    /// Its engine; views have none.
+    pub engine: Option<String>,
+}
+
+/// What a source said. What the account may not ask for is the server's refusal in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observed {
+    /// `host:port`.
+    pub address: String,
+    /// Whether TLS protects the connection.
+    pub secure: bool,
+    /// Version and variables.
+    pub facts: SourceFacts,
+    /// The account's privileges.
+    pub grants: Result<Grants, String>,
+    /// SHOW REPLICAS.
+    pub replicas: Result<Vec<RegisteredReplica>, String>,
+    /// The source's `binlog_do_db` and `binlog_ignore_db`, as SHOW MASTER STATUS shows them.
+    pub binlog_filters: Result<(Vec<String>, Vec<String>), String>,
+    /// The databases that the account may see.
+    pub databases: Result<Vec<String>, String>,
+    /// The tables of databases that the route touches; all that are not the server's own where it selects everything.
+    pub tables: Result<Vec<Table>, String>,
+}
+
+/// Connects and asks. An error means that there is no usable connection.
+pub async fn observe(endpoint: &Endpoint, rules: &RuleSet) -> Result<Observed, SourceError> {
+    let mut client = Client::connect(endpoint).await?;
+    let facts = SourceFacts::read(&mut client).await?;
+    // Backslashes are then what names are escaped with, whatever the server's default says.
+    client.query("SET SESSION sql_mode = ''").await?;
+    let rules = rules.for_lower_case_table_names(facts.lower_case_table_names);
+    let grants = words(grants(&mut client, &facts).await)?;
+    let replicas = words(replicas(&mut client, &facts).await)?;
+    let binlog_filters = words(binlog_filters(&mut client, &facts).await)?;
+    let databases = words(databases(&mut client).await)?;
+    let tables = match &databases {
+        Ok(databases) => words(tables(&mut client, databases, &rules).await)?,
+        Err(refusal) => Err(refusal.clone()),
+    };
+    let observed = Observed {
+        address: endpoint.address(),
+        secure: client.is_secure(),
+        facts,
+        grants,
+        replicas,
+        binlog_filters,
+        databases,
+        tables,
+    };
+    client.quit().await;
+    Ok(observed)
+}
+
+/// The server's refusal of a statement is an observation; anything else ends the check.
+fn words<T>(answer: Result<T, SourceError>) -> Result<Result<T, String>, SourceError> {
+    match answer {
+        Ok(value) => Ok(Ok(value)),
+        Err(SourceError::Refused { message, .. }) => Ok(Err(message)),
+        Err(error) => Err(error),
+    }
+}
+
+async fn grants(client: &mut Client, facts: &SourceFacts) -> Result<Grants, SourceError> {
+    let mut statement = "SHOW GRANTS FOR CURRENT_USER()".to_owned();
+    if facts.version.is_mysql_since(80000) {
+        // MySQL shows what roles give only when they are named.
+        let roles = client.query("SELECT CURRENT_ROLE()").await?.single().unwrap_or_default();
+        if !roles.is_empty() && !roles.eq_ignore_ascii_case("none") {
+            statement.push_str(" USING ");
+            statement.push_str(&roles);
+        }
+    }
+    let answer = client.query(&statement).await?;
+    let lines: Vec<String> = (0..answer.rows.len()).filter_map(|row| answer.text(row, 0)).collect();
+    Ok(Grants::parse(lines.iter().map(String::as_str)))
+}
+
+async fn replicas(client: &mut Client, facts: &SourceFacts) -> Result<Vec<RegisteredReplica>, SourceError> {
+    let statement = if facts.version.is_mysql_since(80022) { "SHOW REPLICAS" } else { "SHOW SLAVE HOSTS" };
+    let answer = client.query(statement).await?;
+    let column = |name| answer.column(name);
+    let (Some(id), Some(host)) = (column("Server_Id"), column("Host")) else {
+        return Ok(Vec::new());
+    };
+    Ok((0..answer.rows.len())
+        .filter_map(|row| {
+            let server_id = answer.text(row, id)?.parse().ok()?;
+            Some(RegisteredReplica { server_id, host: answer.text(row, host).unwrap_or_default() })
+        })
+        .collect())
+}
+
+async fn binlog_filters(
+    client: &mut Client,
+    facts: &SourceFacts,
+) -> Result<(Vec<String>, Vec<String>), SourceError> {
+    let renamed = match facts.version.vendor {
+        Vendor::MySql => facts.version.number >= 80200,
+        Vendor::MariaDb => false,
+    };
+    let answer = client.query(if renamed { "SHOW BINARY LOG STATUS" } else { "SHOW MASTER STATUS" }).await?;
+    let list = |name: &str| -> Vec<String> {
+        let text = answer.column(name).and_then(|column| answer.text(0, column)).unwrap_or_default();
+        text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+    };
+    Ok((list("Binlog_Do_DB"), list("Binlog_Ignore_DB")))
+}
+
+async fn databases(client: &mut Client) -> Result<Vec<String>, SourceError> {
+    let answer = client.query("SHOW DATABASES").await?;
+    Ok((0..answer.rows.len())
+        .filter_map(|row| answer.text(row, 0))
+        .filter(|name| !SYSTEM_SCHEMAS.iter().any(|system| system.eq_ignore_ascii_case(name)))
+        .collect())
+}
+
+async fn tables(client: &mut Client, databases: &[String], rules: &RuleSet) -> Result<Vec<Table>, SourceError> {
+    /// Databases in one statement.
+    const BATCH: usize = 200;
+    let touched: BTreeSet<&String> = databases.iter().filter(|name| rules.database_touched(name)).collect();
+    let touched: Vec<&String> = touched.into_iter().collect();
+    let mut tables = Vec::new();
+    for batch in touched.chunks(BATCH) {
+        let list = batch.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(",");
+        let answer = client
+            .query(&format!(
+                "SELECT TABLE_SCHEMA, TABLE_NAME, ENGINE FROM information_schema.TABLES WHERE TABLE_SCHEMA IN ({list})"
+            ))
+            .await?;
+        tables.extend((0..answer.rows.len()).filter_map(|row| table(&answer, row)));
+    }
+    Ok(tables)
+}
+
+fn table(answer: &ResultSet, row: usize) -> Option<Table> {
+    Some(Table { database: answer.text(row, 0)?, name: answer.text(row, 1)?, engine: answer.text(row, 2) })
+}
+
+/// A text for a statement; backslashes escape in our session.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+}
