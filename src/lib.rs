@@ -8,6 +8,7 @@ pub mod ddl;
 pub mod fault;
 pub mod gtid;
 pub mod pipeline;
+pub mod precheck;
 pub mod relay;
 pub mod replica;
 pub mod rewrite;

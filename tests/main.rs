@@ -10,6 +10,7 @@ mod ddl_corpus;
 mod hostile;
 mod live;
 mod passthrough;
+mod precheck;
 mod renamed;
 mod source;
 mod support;

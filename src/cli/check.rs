@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use super::{FAILED, Failure, Format};
+use super::{FAILED, Failure, Format, find_route};
 use crate::config::{Config, Route};
+use crate::fault::Fault;
 use crate::precheck::{self, Item, Report};
 
 /// Check sources before replicas depend on them: every item with pass, warn or fail, what was found and what to do
@@ -34,21 +35,17 @@ pub(super) struct Arguments {
 
 pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
     let ignored = ignored(&arguments.ignore)?;
-    let config = Config::load(&arguments.config).map_err(|errors| Failure::Fault(errors.fault()))?;
-    let routes: Vec<&Route> = match &arguments.route {
-        None => config.routes.values().collect(),
-        Some(name) => {
-            let known = || config.routes.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-            let route = config.routes.get(name);
-            vec![route.ok_or_else(|| Failure::Usage(format!("there is no route `{name}`; there are: {}", known())))?]
-        }
+    let config = Config::load(&arguments.config).map_err(Fault::from)?;
+    let routes: Vec<Route> = match &arguments.route {
+        None => config.routes.values().cloned().collect(),
+        Some(name) => vec![find_route(&config, name)?],
     };
     if routes.is_empty() {
         return Err(Failure::Usage("the configuration has no routes to check".to_owned()));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::from)?;
     let mut reports: Vec<Report> = Vec::new();
-    for route in routes {
+    for route in &routes {
         reports.push(runtime.block_on(precheck::check(&config, route, &ignored))?);
     }
     let passed = reports.iter().all(Report::passed);

@@ -13,6 +13,7 @@ use crate::config::{Config, Route};
 use crate::fault::{Code, Fault};
 use crate::telemetry::{Escaped, init_logs};
 
+mod check;
 mod rewrite;
 mod status;
 
@@ -42,6 +43,7 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Check(check::Arguments),
     Rewrite(rewrite::Arguments),
     Status(status::Arguments),
 }
@@ -58,12 +60,13 @@ pub enum Format {
 impl Command {
     fn default_log_level(&self) -> &'static str {
         match self {
-            Self::Rewrite(_) | Self::Status(_) => "warn",
+            Self::Check(_) | Self::Rewrite(_) | Self::Status(_) => "warn",
         }
     }
 
     fn execute(self) -> Result<u8, Failure> {
         match self {
+            Self::Check(arguments) => check::execute(&arguments),
             Self::Rewrite(arguments) => rewrite::execute(&arguments),
             Self::Status(arguments) => status::execute(&arguments),
         }

@@ -187,7 +187,13 @@ mod tests {
             (&["GRANT ALL PRIVILEGES ON *.* TO 'root'@'%' WITH GRANT OPTION"][..], true, true, true, true),
             (&["GRANT USAGE ON *.* TO `repl`@`%`"], false, false, false, false),
             (&["GRANT SELECT, REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO `r`@`%`"], true, true, true, true),
-            (&["GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO `r`@`%` IDENTIFIED BY PASSWORD '*A'"], true, true, false, false),
+            (
+                &["GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO `r`@`%` IDENTIFIED BY PASSWORD '*A'"],
+                true,
+                true,
+                false,
+                false,
+            ),
             (
                 &[
                     "GRANT REPLICATION SLAVE ON *.* TO 'r'@'%'",
@@ -199,7 +205,13 @@ mod tests {
                 true,
                 false,
             ),
-            (&["GRANT SELECT ON `crm`.`customers` TO 'r'@'%'", "GRANT SELECT ON `sho\\_`.* TO 'r'@'%'"], false, false, false, true),
+            (
+                &["GRANT SELECT ON `crm`.`customers` TO 'r'@'%'", "GRANT SELECT ON `sho\\_`.* TO 'r'@'%'"],
+                false,
+                false,
+                false,
+                true,
+            ),
             (&["GRANT SELECT ON *.* TO `r`@`%`", "REVOKE SELECT ON `shop`.* FROM `r`@`%`"], false, false, false, true),
             (&["GRANT `a_role`@`%` TO `r`@`%`", "GRANT PROXY ON ''@'' TO 'root'@'%'", ""], false, false, false, false),
         ] {
@@ -216,7 +228,10 @@ mod tests {
 
     #[test]
     fn names_that_look_like_syntax_do_not_confuse() {
-        let grants = Grants::parse(["GRANT SELECT (`x ON y`), INSERT ON `a``b ON`.`c.d` TO `x`@`%`", "GRANT SELECT ON `a``b`.* TO `x`@`%`"]);
+        let grants = Grants::parse([
+            "GRANT SELECT (`x ON y`), INSERT ON `a``b ON`.`c.d` TO `x`@`%`",
+            "GRANT SELECT ON `a``b`.* TO `x`@`%`",
+        ]);
         assert!(grants.selects_database("a`b"));
         assert!(!grants.selects_table("a`b ON", "c.d"));
     }

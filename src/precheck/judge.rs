@@ -33,9 +33,10 @@ pub fn judge(observed: &Observed, rules: &RuleSet, block: &ServerIdBlock) -> Vec
         .iter()
         .map(|item| match item {
             Item::Reachable => Finding::pass(Item::Reachable, format!("{} answers", observed.address)),
-            Item::Tls => {
-                Finding::pass(Item::Tls, if observed.secure { "the connection is encrypted" } else { "plain connection" })
-            }
+            Item::Tls => Finding::pass(
+                Item::Tls,
+                if observed.secure { "the connection is encrypted" } else { "plain connection" },
+            ),
             Item::Login => Finding::pass(Item::Login, "user and password are right"),
             Item::Version => version(observed),
             Item::ReplicationPrivileges => replication_privileges(observed),
@@ -76,7 +77,9 @@ fn version(observed: &Observed) -> Finding {
 fn replication_privileges(observed: &Observed) -> Finding {
     const ITEM: Item = Item::ReplicationPrivileges;
     match &observed.grants {
-        Err(refusal) => Finding::warn(ITEM, format!("the source does not show its grants: {refusal}"), "check them by hand"),
+        Err(refusal) => {
+            Finding::warn(ITEM, format!("the source does not show its grants: {refusal}"), "check them by hand")
+        }
         Ok(grants) if !grants.replication_slave() => Finding::fail(
             ITEM,
             "REPLICATION SLAVE is missing: the source will refuse the stream",
@@ -135,11 +138,19 @@ fn binlog_format(observed: &Observed, rules: &RuleSet) -> Finding {
     let next = "SET GLOBAL binlog_format = ROW and let clients connect anew";
     match format.as_str() {
         "ROW" => Finding::pass(ITEM, format),
-        _ if rules.is_transparent() => Finding::pass(ITEM, format!("{format}; the route passes everything on as it is")),
-        "MIXED" => {
-            Finding::warn(ITEM, "MIXED: some changes come as statements, which may name objects that are not selected", next)
+        _ if rules.is_transparent() => {
+            Finding::pass(ITEM, format!("{format}; the route passes everything on as it is"))
         }
-        _ => Finding::fail(ITEM, format!("{format}: changes come as statements, not as rows that can be selected by table"), next),
+        "MIXED" => Finding::warn(
+            ITEM,
+            "MIXED: some changes come as statements, which may name objects that are not selected",
+            next,
+        ),
+        _ => Finding::fail(
+            ITEM,
+            format!("{format}: changes come as statements, not as rows that can be selected by table"),
+            next,
+        ),
     }
 }
 
@@ -183,9 +194,7 @@ fn binlog_filters(observed: &Observed, rules: &RuleSet) -> Finding {
     }
     let mut databases: Vec<String> = observed.databases.clone().unwrap_or_default();
     databases.retain(|database| rules.database_touched(database));
-    let unlogged = |database: &String| {
-        never.contains(database) || !only.is_empty() && !only.contains(database)
-    };
+    let unlogged = |database: &String| never.contains(database) || !only.is_empty() && !only.contains(database);
     databases.retain(unlogged);
     if databases.is_empty() {
         return Finding::pass(ITEM, "binlog_do_db / binlog_ignore_db leave out nothing that is selected");
@@ -229,14 +238,17 @@ fn server_id_clash(observed: &Observed, block: &ServerIdBlock) -> Finding {
     let replicas = match &observed.replicas {
         Ok(replicas) => replicas,
         Err(_) => {
-            let found = format!("the source's id {own} is outside of {first} to {last}; its replicas are not shown to the account");
+            let found = format!(
+                "the source's id {own} is outside of {first} to {last}; its replicas are not shown to the account"
+            );
             return Finding::pass(ITEM, found);
         }
     };
     let inside = || replicas.iter().filter(|replica| block.contains(&replica.server_id));
     if let Some(other) = inside().find(|replica| replica.host != OWN_HOST) {
         let host = if other.host.is_empty() { "without a host name" } else { &other.host };
-        let found = format!("replica {} ({host}) of the source is in the proxy's block {first} to {last}", other.server_id);
+        let found =
+            format!("replica {} ({host}) of the source is in the proxy's block {first} to {last}", other.server_id);
         return Finding::fail(ITEM, found, next);
     }
     let streams = inside().count();
@@ -283,12 +295,11 @@ fn objects(observed: &Observed, rules: &RuleSet) -> Finding {
             ObjectRule::Table { database, table, .. } if has_table(database, table) => {}
             ObjectRule::Database { pattern, .. } => match pattern.exact() {
                 Some(database) => missing.push(format!("database {database}")),
-                None => unmatched.push("a glob of databases".to_owned()),
+                None => unmatched.push(pattern.to_string()),
             },
             ObjectRule::Table { database, table, .. } => match (database.exact(), table.exact()) {
                 (Some(database), Some(table)) => missing.push(format!("table {database}.{table}")),
-                (Some(database), None) => unmatched.push(format!("a glob of tables in {database}")),
-                (None, _) => unmatched.push("a glob of tables".to_owned()),
+                _ => unmatched.push(format!("{database}.{table}")),
             },
             ObjectRule::ExcludeDatabase(_) | ObjectRule::ExcludeTable { .. } => {}
         }

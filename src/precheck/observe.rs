@@ -117,10 +117,7 @@ async fn replicas(client: &mut Client, facts: &SourceFacts) -> Result<Vec<Regist
         .collect())
 }
 
-async fn binlog_filters(
-    client: &mut Client,
-    facts: &SourceFacts,
-) -> Result<(Vec<String>, Vec<String>), SourceError> {
+async fn binlog_filters(client: &mut Client, facts: &SourceFacts) -> Result<(Vec<String>, Vec<String>), SourceError> {
     let renamed = match facts.version.vendor {
         Vendor::MySql => facts.version.number >= 80200,
         Vendor::MariaDb => false,
