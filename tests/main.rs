@@ -10,6 +10,7 @@ mod ddl_corpus;
 mod hostile;
 mod live;
 mod passthrough;
+mod policy;
 mod precheck;
 mod renamed;
 mod source;

@@ -19,8 +19,7 @@ mod rewrite;
 mod second_opinion;
 
 pub use analyze::analyze;
-pub use reserved::{is_plain_identifier, reserved_words};
-pub use rewrite::{MappedName, RewriteError, rewrite};
+pub use rewrite::{MappedName, RewriteError, can_go_bare, rewrite};
 
 /// What is known of the session that wrote a statement.
 #[derive(Debug, Clone, Copy)]

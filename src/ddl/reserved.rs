@@ -35,11 +35,6 @@ const RESERVED: &[&str] = &[
     "VIRTUAL", "WHEN", "WHERE", "WHILE", "WINDOW", "WITH", "WRITE", "XOR", "YEAR_MONTH", "ZEROFILL",
 ];
 
-/// The words that are reserved in some version of either server, in upper case.
-pub fn reserved_words() -> &'static [&'static str] {
-    RESERVED
-}
-
 /// Whether a word in upper case is reserved in some version of either server.
 pub(super) fn is_reserved(upper: &str) -> bool {
     RESERVED.binary_search(&upper).is_ok()
@@ -48,7 +43,7 @@ pub(super) fn is_reserved(upper: &str) -> bool {
 /// Whether a name is read as a name everywhere when it is written without quotes: letters, digits, `_`, `$` and characters
 /// outside ASCII, the first of them a letter or `_`, and no reserved word. Stricter than the servers: `1a` and `$a` are
 /// names there too, in some places and versions.
-pub fn is_plain_identifier(name: &str) -> bool {
+pub(super) fn is_plain_identifier(name: &str) -> bool {
     let mut characters = name.chars();
     let first_fits =
         characters.next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_' || !first.is_ascii());

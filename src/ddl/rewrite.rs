@@ -200,6 +200,6 @@ impl Style {
 
 /// Whether every server reads the name as a name without quotes. A leading `_` could introduce a character set, and
 /// a character beyond ASCII could be a space in the session's set.
-fn can_go_bare(name: &str) -> bool {
+pub fn can_go_bare(name: &str) -> bool {
     name.is_ascii() && !name.starts_with('_') && reserved::is_plain_identifier(name)
 }

@@ -489,11 +489,12 @@ impl RuleSet {
         })
     }
 
-    /// Whether an exclusion names this table itself (no wildcard in its name): the operator has declared it as not wanted.
-    pub fn excluded_by_name(&self, database: &str, name: &str) -> bool {
-        self.exclusions.iter().any(|&index| match &self.rules[index] {
-            ObjectRule::ExcludeTable { database: databases, table } => {
-                !table.is_everything() && databases.matches(database, self.folded) && table.matches(name, self.folded)
+    /// Whether any rule gives something another name.
+    pub fn renames(&self) -> bool {
+        self.rules.iter().any(|rule| match rule {
+            ObjectRule::Database { pattern, rename: Some(new) } => pattern.canonical() != new.pattern().canonical(),
+            ObjectRule::Table { database, table, rename: Some((new, name)) } => {
+                database.canonical() != new.pattern().canonical() || table.canonical() != name.pattern().canonical()
             }
             _ => false,
         })

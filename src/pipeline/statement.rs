@@ -146,16 +146,18 @@ pub(super) fn judge(event: &Event, context: &StatementContext<'_>) -> Result<Out
     let reason = verdict.reason.as_deref().unwrap_or("");
     match verdict.action {
         Action::Stop => {
-            let code = if statement.class == Class::Unknown { Code::StatementUnknown } else { Code::StatementStopped };
+            let code =
+                if verdict.word == policy::Reason::Unknown { Code::StatementUnknown } else { Code::StatementStopped };
             let shown = shown(&statement, &sql);
             Err(StreamError::Stopped(format!("{shown}: {reason} (rule {})", verdict.rule), code))
         }
         Action::Skip => {
-            let note = Some(note(reason, &verdict.rule));
+            let note = Some(note(verdict.word.as_str(), &verdict.rule));
             Ok(Outcome { event: None, control: None, opening, note })
         }
         Action::Forward | Action::Split => {
-            let note = (verdict.action == Action::Split).then(|| Note { split: true, ..note(reason, &verdict.rule) });
+            let note = (verdict.action == Action::Split)
+                .then(|| Note { split: true, ..note(verdict.word.as_str(), &verdict.rule) });
             let new_sql = verdict.rewritten.as_deref().unwrap_or(&sql);
             let event = rewritten(event, &query, &sql, new_sql, database, &verdict.default_database, context.rules)?;
             Ok(Outcome { event: Some(event), control: None, opening, note })

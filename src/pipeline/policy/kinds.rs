@@ -16,17 +16,8 @@ pub const SUPPORTED_DDL: &[&str] = &[
 ];
 
 /// DML on the supported list. It always goes out where its tables are selected.
-pub const SUPPORTED_DML: &[&str] = &[
-    "insert",
-    "insert_select",
-    "replace",
-    "replace_select",
-    "update",
-    "update_multi",
-    "delete",
-    "delete_multi",
-    "load",
-];
+pub const SUPPORTED_DML: &[&str] =
+    &["insert", "insert_select", "replace", "replace_select", "update", "update_multi", "delete", "delete_multi"];
 
 /// Other names under which users know a kind, first the user's and then the server's.
 const ALIASES: &[(&str, &str)] = &[
@@ -54,27 +45,36 @@ pub fn kind_aliases() -> impl Iterator<Item = &'static str> {
 
 /// Whether a kind is DML: the keys of `ddl` that speak of the supported list do not speak of it.
 pub fn is_dml(kind: &str) -> bool {
-    SUPPORTED_DML.contains(&kind)
+    SUPPORTED_DML.contains(&kind) || kind == "load"
 }
 
 /// Kinds outside the supported list that can stand in a binlog, which `allow` can add.
 pub const UNSUPPORTED: &[&str] = &[
     "alter_db",
+    "alter_db_upgrade",
     "alter_event",
     "alter_function",
     "alter_instance",
+    "alter_library",
     "alter_procedure",
+    "alter_resource_group",
     "alter_sequence",
     "alter_server",
     "alter_tablespace",
     "alter_user",
     "alter_user_default_role",
     "analyze",
+    "assign_to_keycache",
     "call_procedure",
+    "check",
+    "checksum",
+    "compound_sql",
     "create_db",
     "create_event",
+    "create_library",
     "create_package",
     "create_package_body",
+    "create_resource_group",
     "create_role",
     "create_sequence",
     "create_server",
@@ -82,12 +82,15 @@ pub const UNSUPPORTED: &[&str] = &[
     "create_trigger",
     "create_udf",
     "create_user",
+    "do",
     "drop_db",
     "drop_event",
     "drop_function",
+    "drop_library",
     "drop_package",
     "drop_package_body",
     "drop_procedure",
+    "drop_resource_group",
     "drop_role",
     "drop_sequence",
     "drop_server",
@@ -95,6 +98,8 @@ pub const UNSUPPORTED: &[&str] = &[
     "drop_trigger",
     "drop_user",
     "drop_view",
+    "empty_query",
+    "execute_immediate",
     "flush",
     "grant",
     "grant_role",
@@ -102,16 +107,23 @@ pub const UNSUPPORTED: &[&str] = &[
     "import",
     "install_component",
     "install_plugin",
+    "load",
+    "lock_tables",
     "optimize",
+    "preload_keys",
     "rename_user",
     "repair",
     "revoke",
     "revoke_all",
     "revoke_role",
     "revoke_roles",
+    "select",
     "set_default_role",
     "set_option",
     "set_password",
+    "set_resource_group",
+    "set_role",
     "uninstall_component",
     "uninstall_plugin",
+    "unlock_tables",
 ];

@@ -4,7 +4,7 @@
 //! old one need not, and a database that has to be written before a name that stood alone. All is decided from the
 //! patterns, for the worst name that they match.
 
-use crate::ddl::{is_plain_identifier, reserved_words};
+use crate::ddl::can_go_bare;
 use crate::pipeline::policy::Choice;
 
 use super::pattern::{Pattern, Template};
@@ -58,17 +58,13 @@ fn name_grows(what: &str, pattern: &Pattern, template: &Template) -> Option<Stri
     if new_length > old_length {
         return Some(format!("the new {what} name {new} can be longer than {pattern}"));
     }
-    let may_need_quotes = match new.exact() {
-        Some(name) => !is_plain_identifier(&name),
-        // What a star matches was a part of the old name and is as plain as that was. Quotes can still come from the
-        // literals, from a digit that is now the first character, and from a name that happens to be a reserved word.
-        None => {
-            new.literals().any(|character| !is_plain_identifier(&format!("a{character}")))
-                || (new.starts_with_run() && !pattern.starts_with_run())
-                || reserved_words().iter().any(|word| new.matches(word, true))
-        }
-    };
-    let old_has_quotes = pattern.exact().is_some_and(|name| !is_plain_identifier(&name));
+    // What a star matches may itself be a name that the rewriter quotes (beyond ASCII) and the source did not.
+    let may_need_quotes = new.exact().is_none_or(|name| !can_go_bare(&name));
+    let old_has_quotes = pattern.exact().is_some_and(|name| {
+        name.chars().any(|character| {
+            character.is_ascii() && !character.is_ascii_alphanumeric() && !matches!(character, '_' | '$')
+        })
+    });
     if may_need_quotes && !old_has_quotes && new_length + 2 > old_length {
         return Some(format!("the new {what} name {new} can need backquotes where {pattern} needs none"));
     }

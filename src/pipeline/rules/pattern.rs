@@ -100,11 +100,6 @@ impl Pattern {
         self.tokens.iter().any(|token| matches!(token, Token::Any))
     }
 
-    /// Whether it begins with `*`.
-    pub(super) fn starts_with_run(&self) -> bool {
-        matches!(self.tokens.first(), Some(Token::Run))
-    }
-
     /// Its characters other than `*` and `?`.
     pub(super) fn literals(&self) -> impl Iterator<Item = char> + '_ {
         self.tokens.iter().filter_map(|token| match token {

@@ -1,0 +1,512 @@
+//! The judgement itself.
+
+use crate::ddl::{Class, Context, Kind, MappedName, ObjectType, Role, Statement, rewrite};
+use crate::pipeline::rules::{DecidedBy, Decision, RuleSet, Selection, name_fits};
+
+use super::kinds::is_dml;
+use super::online;
+use super::rename;
+use super::settings::Choice;
+use super::verdict::{Action, ObjectVerdict, Reason, Verdict};
+
+/// Schemas that every server has with the same contents of its own: naming them is no reference to replicated data.
+const ALWAYS_THERE: [&str; 2] = ["information_schema", "performance_schema"];
+
+/// Kinds that can name objects which the finder does not look for: they go out as they are.
+const NAMES_UNREAD: [&str; 7] =
+    ["grant", "revoke", "flush", "import", "execute_immediate", "execute_sql", "prepare_sql"];
+
+/// Judges one statement by the objects that it names. Pure, and linear in their number.
+pub fn judge(rules: &RuleSet, statement: &Statement, sql: &[u8], context: &Context<'_>) -> Verdict {
+    if rules.is_transparent() {
+        return Verdict {
+            action: Action::Forward,
+            word: Reason::Transparent,
+            rule: "transparent".to_owned(),
+            reason: None,
+            rewritten: None,
+            default_database: context.default_database.to_owned(),
+            objects: Vec::new(),
+        };
+    }
+    let objects = decide(rules, statement);
+    Judge { rules, statement, sql, context, objects }.verdict()
+}
+
+struct Judge<'a> {
+    rules: &'a RuleSet,
+    statement: &'a Statement,
+    sql: &'a [u8],
+    context: &'a Context<'a>,
+    objects: Vec<ObjectVerdict>,
+}
+
+/// Whether a kind goes out, by the class and the keys that speak of it.
+enum KindVerdict {
+    Forward(&'static str),
+    Not(Action, Reason, &'static str, String),
+}
+
+/// How the targets agree.
+enum Targets {
+    /// All that is listed goes out.
+    All,
+    /// Only these elements go out, and why.
+    Some(Vec<usize>, Reason, String),
+    /// The statement does not go out.
+    Not(Action, Reason, String, String),
+}
+
+impl Judge<'_> {
+    fn verdict(self) -> Verdict {
+        let statement = self.statement;
+        if statement.class == Class::Transaction {
+            return self.passes(Reason::Transaction, "transaction");
+        }
+        if statement.class == Class::Unknown || statement.kind == Kind::UNKNOWN {
+            return self.unknown();
+        }
+        let targets: Vec<usize> = self.targets();
+        let touched = targets.iter().any(|&index| self.objects[index].is_selected() || self.objects[index].partly);
+        if !targets.is_empty() && !touched && !self.rules.selects_everything() {
+            return self.not_selected(&targets);
+        }
+        let kind_rule = match self.kind_verdict() {
+            KindVerdict::Forward(rule) => rule,
+            KindVerdict::Not(action, word, rule, sentence) => return self.ends(action, word, rule, sentence),
+        };
+        if targets.is_empty() && statement.class == Class::Supported && !self.rules.selects_everything() {
+            let action = action_of(self.rules.policy().unknown);
+            let sentence = "the objects that it changes were not found in its text".to_owned();
+            return self.ends(action, Reason::Unknown, "ddl.unknown", sentence);
+        }
+        if let Some(change) = self.online_change() {
+            return self.ends(Action::Stop, Reason::OnlineDdl, "ddl.online_ddl", change);
+        }
+        let mut scratch = Vec::new();
+        let agreement = self.agreement(&targets, &mut scratch);
+        let (items, partly) = match agreement {
+            Targets::All => (None, None),
+            Targets::Some(items, word, sentence) => (Some(items), Some((word, sentence))),
+            Targets::Not(action, word, rule, sentence) => return self.ends(action, word, &rule, sentence),
+        };
+        if let Some((action, sentence)) = self.reference_problem() {
+            return self.ends(action, Reason::Reference, "ddl.reference", sentence);
+        }
+        let rule = match targets.iter().find(|&&index| self.objects[index].is_selected()) {
+            Some(&index) => self.objects[index].decision.by.to_string(),
+            None if self.rules.selects_everything() => DecidedBy::NoObjects.to_string(),
+            None => kind_rule.to_owned(),
+        };
+        self.goes_out(items.as_deref(), &scratch, rule, partly)
+    }
+
+    fn targets(&self) -> Vec<usize> {
+        let is_target = |index: &usize| self.statement.objects[*index].role == Role::Target;
+        (0..self.statement.objects.len()).filter(is_target).collect()
+    }
+
+    fn unknown(self) -> Verdict {
+        let doubt = self.statement.doubt.as_deref().unwrap_or("nobody can say what it is");
+        let sentence = format!(
+            "it could not be read with certainty: {doubt}; ddl.unknown = \"skip\" or \"forward\" lets the route go on"
+        );
+        match action_of(self.rules.policy().unknown) {
+            Action::Forward => {
+                let rule = "ddl.unknown".to_owned();
+                self.goes_out(None, &[], rule, Some((Reason::Unknown, sentence)))
+            }
+            action => self.ends(action, Reason::Unknown, "ddl.unknown", sentence),
+        }
+    }
+
+    fn not_selected(self, targets: &[usize]) -> Verdict {
+        if let Some(change) = self.online_change() {
+            return self.ends(Action::Stop, Reason::OnlineDdl, "ddl.online_ddl", change);
+        }
+        let excluded =
+            targets.iter().find(|&&index| matches!(self.objects[index].decision.by, DecidedBy::Exclusion(_)));
+        let index = *excluded.unwrap_or(&targets[0]);
+        let (word, rule) = match self.objects[index].decision.by {
+            by @ DecidedBy::Exclusion(_) => (Reason::Excluded, by.to_string()),
+            by => (Reason::NotSelected, by.to_string()),
+        };
+        let sentence = match word {
+            Reason::Excluded => format!("{} is excluded", self.name(index)),
+            _ => format!("no rule selects {}", self.name(index)),
+        };
+        self.ends(Action::Skip, word, &rule, sentence)
+    }
+
+    fn online_change(&self) -> Option<String> {
+        let change = online::find(self.rules, self.statement, &self.objects)?;
+        Some(format!(
+            "{0}.{1} looks like the shadow table of an online schema change of {0}.{2}, which a table rule selects: the change cannot be \
+             followed from the outside. Select the whole database, or exclude \"{0}.{1}\" if it is none, or stop the tool and run the ALTER TABLE",
+            change.database, change.shadow, change.table
+        ))
+    }
+
+    /// What the keys say of the statement's kind.
+    fn kind_verdict(&self) -> KindVerdict {
+        let policy = self.rules.policy();
+        let kind = self.statement.kind.0;
+        // The servers count ALTER VIEW as a CREATE VIEW; users know two statements.
+        let name = if kind == "create_view" && begins_with_alter(self.sql) { "alter_view" } else { kind };
+        if policy.deny.contains(name) {
+            let sentence = format!("ddl.deny holds {name}");
+            return KindVerdict::Not(Action::Skip, Reason::Denied, "ddl.deny", sentence);
+        }
+        let allowed = policy.allow.contains(name);
+        if self.statement.class == Class::Supported || allowed {
+            if policy.supported == Choice::Skip && !is_dml(kind) {
+                let sentence = "ddl.supported = \"skip\": definitions do not go out on this route".to_owned();
+                return KindVerdict::Not(Action::Skip, Reason::SupportedSkipped, "ddl.supported", sentence);
+            }
+            return KindVerdict::Forward(if allowed { "ddl.allow" } else { "ddl.supported" });
+        }
+        match action_of(policy.unsupported) {
+            Action::Forward => KindVerdict::Forward("ddl.unsupported"),
+            Action::Stop => KindVerdict::Not(
+                Action::Stop,
+                Reason::Unsupported,
+                "ddl.unsupported",
+                format!(
+                    "statements of kind {kind} are not on the supported list; ddl.unsupported = \"skip\" leaves them out, ddl.allow = [\"{kind}\"] \
+                     lets this kind pass"
+                ),
+            ),
+            action => KindVerdict::Not(
+                action,
+                Reason::Unsupported,
+                "ddl.unsupported",
+                format!("statements of kind {kind} are not on the supported list"),
+            ),
+        }
+    }
+
+    /// Whether the targets are all selected, and what to do if they are not.
+    fn agreement(&self, targets: &[usize], scratch: &mut Vec<(usize, usize)>) -> Targets {
+        let statement = self.statement;
+        if statement.kind.0 == "rename_table"
+            && let Some(outcome) = rename::judge(self.rules, statement, &self.objects)
+        {
+            return match outcome {
+                rename::Outcome::Keep { items, scratch: found, dropped } => {
+                    scratch.extend(found);
+                    match dropped {
+                        None => Targets::All,
+                        Some((word, sentence)) => Targets::Some(items, word, sentence),
+                    }
+                }
+                rename::Outcome::Skip(word, sentence) => Targets::Not(Action::Skip, word, rule_of(word), sentence),
+                rename::Outcome::Stop(word, sentence) => Targets::Not(Action::Stop, word, rule_of(word), sentence),
+            };
+        }
+        let Some(&outside) = targets.iter().find(|&&index| !self.objects[index].is_selected()) else {
+            return Targets::All;
+        };
+        if let Some(&partly) = targets.iter().find(|&&index| self.objects[index].partly) {
+            if statement.objects[partly].object_type == ObjectType::Trigger {
+                let sentence = format!(
+                    "the table of trigger {} is not in the text, and only some tables of its database are selected",
+                    self.name(partly)
+                );
+                let action = match action_of(self.rules.policy().unknown) {
+                    Action::Forward => return Targets::All,
+                    action => action,
+                };
+                return Targets::Not(action, Reason::Unknown, "ddl.unknown".to_owned(), sentence);
+            }
+            let sentence = format!(
+                "it changes database {} as a whole, of which only some tables are selected; ddl.deny leaves statements of kind {} out",
+                self.name(partly),
+                statement.kind.0
+            );
+            return Targets::Not(Action::Stop, Reason::MixedTargets, "mixed targets".to_owned(), sentence);
+        }
+        if let Some((old, new)) = self.renamed_by_alter(targets) {
+            return self.alter_across_the_border(old, new);
+        }
+        if !statement.items.is_empty() {
+            let kept: Vec<usize> = statement
+                .items
+                .iter()
+                .enumerate()
+                .filter(|(_, item)| item.objects.iter().all(|&index| self.objects[index].is_selected()))
+                .map(|(index, _)| index)
+                .collect();
+            let sentence = format!("{} is not selected and is left out of the list", self.name(outside));
+            return Targets::Some(kept, Reason::PartOfList, sentence);
+        }
+        let inside = targets.iter().find(|&&index| self.objects[index].is_selected()).copied().unwrap_or(outside);
+        let way_on = if is_dml(statement.kind.0) {
+            "; with binlog_format=ROW at the source such statements need no splitting"
+        } else {
+            ""
+        };
+        let sentence = format!(
+            "it changes {}, which is selected, and {}, which is not, and cannot be split{way_on}; select both or none",
+            self.name(inside),
+            self.name(outside)
+        );
+        Targets::Not(Action::Stop, Reason::MixedTargets, "mixed targets".to_owned(), sentence)
+    }
+
+    /// Old and new name of `ALTER TABLE … RENAME`. MariaDB's CONVERT PARTITION names a second table too, after the word TABLE.
+    fn renamed_by_alter(&self, targets: &[usize]) -> Option<(usize, usize)> {
+        let [old, new] = targets[..] else { return None };
+        if self.statement.kind.0 != "alter_table" {
+            return None;
+        }
+        let object = &self.statement.objects[new];
+        let start = object.database_span.as_ref().map_or(object.span.start, |span| span.start);
+        let before = self.sql.get(..start)?.trim_ascii_end();
+        let word_start = before.iter().rposition(|byte| !byte.is_ascii_alphanumeric()).map_or(0, |at| at + 1);
+        (!before[word_start..].eq_ignore_ascii_case(b"TABLE")).then_some((old, new))
+    }
+
+    fn alter_across_the_border(&self, old: usize, new: usize) -> Targets {
+        let policy = self.rules.policy();
+        let (word, choice, way_on) = if self.objects[old].is_selected() {
+            (
+                Reason::RenameOut,
+                policy.rename_out,
+                "select the new name, or set ddl.rename_out = \"skip\" to keep the table at the replica under its old name",
+            )
+        } else {
+            (
+                Reason::RenameIn,
+                policy.rename_in,
+                "copy the table to the replica under its new name by hand and set ddl.rename_in = \"skip\" to go on",
+            )
+        };
+        let crossing = if word == Reason::RenameOut { ("is", "is not") } else { ("is not", "is") };
+        let mut sentence = format!(
+            "it renames {}, which {} selected, to {}, which {}",
+            self.name(old),
+            crossing.0,
+            self.name(new),
+            crossing.1
+        );
+        let action = action_of(choice);
+        if action == Action::Stop {
+            sentence = format!("{sentence}; {way_on}");
+        }
+        Targets::Not(action, word, rule_of(word), sentence)
+    }
+
+    /// What `reference` says of the objects that the statement names besides its targets; `None` where there is nothing to say.
+    fn reference_problem(&self) -> Option<(Action, String)> {
+        if self.rules.selects_everything() {
+            return None;
+        }
+        let found = self.statement.objects.iter().zip(&self.objects).enumerate().find(|(_, (object, verdict))| {
+            object.role == Role::Reference
+                && !verdict.is_selected()
+                && !ALWAYS_THERE.iter().any(|schema| schema.eq_ignore_ascii_case(&object.database))
+        });
+        let names_unread = NAMES_UNREAD.contains(&self.statement.kind.0) && self.rules.renames();
+        let (mut sentence, way_on) = match found {
+            Some((index, _)) => (
+                format!("it names {}, which is not selected", self.name(index)),
+                "; select it, or set ddl.reference = \"forward\" if it exists at the replica, or \"skip\"",
+            ),
+            None if (self.statement.body_opaque && !self.body_is_safe()) || names_unread => (
+                "not all of its text is looked into for names, and names on this route are mapped or left out"
+                    .to_owned(),
+                "; look at it, and set ddl.reference = \"forward\" if it is right at the replica as it stands, or \"skip\"",
+            ),
+            None => return None,
+        };
+        match action_of(self.rules.policy().reference) {
+            Action::Forward => None,
+            Action::Stop => {
+                sentence.push_str(way_on);
+                Some((Action::Stop, sentence))
+            }
+            action => Some((action, sentence)),
+        }
+    }
+
+    /// Whether what a body says in ways that cannot be read means the same at the replica: nothing of the route is renamed, and
+    /// its own database is there as a whole.
+    fn body_is_safe(&self) -> bool {
+        let whole =
+            self.statement.objects.iter().filter(|object| object.role == Role::Target).all(|object| {
+                matches!(self.rules.decide_database(&object.database).selection, Selection::Selected { .. })
+            });
+        whole && !self.rules.renames()
+    }
+
+    /// The statement goes out with its names mapped.
+    fn goes_out(
+        self,
+        items: Option<&[usize]>,
+        scratch: &[(usize, usize)],
+        rule: String,
+        partly: Option<(Reason, String)>,
+    ) -> Verdict {
+        let default_database = self.default_database();
+        let mut names = Vec::with_capacity(self.objects.len());
+        for (index, (object, verdict)) in self.statement.objects.iter().zip(&self.objects).enumerate() {
+            let (database, name) = match &verdict.decision.selection {
+                Selection::Selected { database, name } => (database.clone(), name.clone()),
+                Selection::NotSelected => {
+                    let passing = scratch.iter().find(|(object, _)| *object == index).map(|(_, first)| *first);
+                    (self.unselected_database(index, passing), object.name.clone())
+                }
+            };
+            if !name_fits(&database) || !name_fits(&name) {
+                let sentence =
+                    format!("the new name {database}.{name} of {} is longer than 64 characters", self.name(index));
+                return self.ends(Action::Stop, Reason::UnmappableName, &rule, sentence);
+            }
+            names.push(MappedName { object: index, database, name });
+        }
+        let rewritten = match rewrite(self.sql, self.statement, self.context, &names, &default_database, items) {
+            Ok(text) => (text != self.sql).then_some(text),
+            Err(error) => {
+                return self.ends(Action::Stop, Reason::UnmappableName, &rule, error.to_string());
+            }
+        };
+        let (action, word, reason) = match (items, partly) {
+            (Some(_), Some((word, sentence))) => (Action::Split, word, Some(sentence)),
+            (_, Some((word, sentence))) => (Action::Forward, word, Some(sentence)),
+            _ => (Action::Forward, Reason::Selected, None),
+        };
+        Verdict { action, word, rule, reason, rewritten, default_database, objects: self.objects }
+    }
+
+    /// The database under which a name goes out that is not selected: that of the table that passes through it, or the new name of
+    /// its own database where that is selected as a whole, or its own.
+    fn unselected_database(&self, index: usize, passing: Option<usize>) -> String {
+        let database = &self.statement.objects[index].database;
+        let of_the_table = passing.and_then(|first| match &self.objects[first].decision.selection {
+            Selection::Selected { database, .. } => Some(database.clone()),
+            Selection::NotSelected => None,
+        });
+        of_the_table.or_else(|| self.rules.database(database)).unwrap_or_else(|| database.clone())
+    }
+
+    /// The default database at the replica. One of which nothing is selected may not exist there and is left away, unless
+    /// the text needs it.
+    fn default_database(&self) -> String {
+        let database = self.context.default_database;
+        if self.rules.database_touched(database) {
+            return self.rules.default_database(database);
+        }
+        let needed =
+            self.statement.class == Class::Unknown
+                || self.statement.body_opaque
+                || self.statement.objects.iter().any(|object| {
+                    object.database_span.is_none() && object.inherits.is_none() && !object.column_qualifier
+                });
+        if needed { database.to_owned() } else { String::new() }
+    }
+
+    /// The statement goes out as it is, under its default database's new name.
+    fn passes(self, word: Reason, rule: &str) -> Verdict {
+        let database = self.context.default_database;
+        let default_database =
+            if self.rules.database_touched(database) { self.rules.default_database(database) } else { String::new() };
+        Verdict {
+            action: Action::Forward,
+            word,
+            rule: rule.to_owned(),
+            reason: None,
+            rewritten: None,
+            default_database,
+            objects: self.objects,
+        }
+    }
+
+    /// The statement does not go out.
+    fn ends(self, action: Action, word: Reason, rule: &str, sentence: String) -> Verdict {
+        Verdict {
+            action,
+            word,
+            rule: rule.to_owned(),
+            reason: Some(sentence),
+            rewritten: None,
+            default_database: self.rules.default_database(self.context.default_database),
+            objects: self.objects,
+        }
+    }
+
+    fn name(&self, index: usize) -> String {
+        let object = &self.statement.objects[index];
+        if object.object_type == ObjectType::Database {
+            object.database.clone()
+        } else {
+            format!("{}.{}", object.database, object.name)
+        }
+    }
+}
+
+fn action_of(choice: Choice) -> Action {
+    match choice {
+        Choice::Forward => Action::Forward,
+        Choice::Skip => Action::Skip,
+        Choice::Stop => Action::Stop,
+    }
+}
+
+/// The key that speaks of a reason, as a rule.
+fn rule_of(word: Reason) -> String {
+    match word {
+        Reason::RenameOut => "ddl.rename_out",
+        Reason::RenameIn => "ddl.rename_in",
+        Reason::NotSelected => "not selected",
+        _ => "mixed targets",
+    }
+    .to_owned()
+}
+
+/// Whether a statement begins with ALTER, comments and spaces aside.
+fn begins_with_alter(sql: &[u8]) -> bool {
+    let mut rest = sql.trim_ascii_start();
+    while let Some(comment) = rest.strip_prefix(b"/*") {
+        let Some(end) = comment.windows(2).position(|pair| pair == b"*/") else { return false };
+        rest = comment[end + 2..].trim_ascii_start();
+    }
+    rest.get(..5).is_some_and(|word| word.eq_ignore_ascii_case(b"ALTER"))
+}
+
+/// What the rules say of each object.
+fn decide(rules: &RuleSet, statement: &Statement) -> Vec<ObjectVerdict> {
+    // A trigger lives with its table, which CREATE TRIGGER names first after it.
+    let trigger_table = (statement.kind.0 == "create_trigger")
+        .then(|| statement.objects.iter().find(|object| object.object_type == ObjectType::Table))
+        .flatten()
+        .map(|table| rules.decide_table(&table.database, &table.name));
+    statement
+        .objects
+        .iter()
+        .map(|object| {
+            if object.database.is_empty() && !rules.selects_everything() {
+                return ObjectVerdict {
+                    decision: Decision { selection: Selection::NotSelected, by: DecidedBy::Nothing },
+                    partly: false,
+                };
+            }
+            let decision = match (&trigger_table, object.object_type) {
+                (Some(table), ObjectType::Trigger) => Decision {
+                    selection: match &table.selection {
+                        Selection::Selected { database, .. } => {
+                            Selection::Selected { database: database.clone(), name: object.name.clone() }
+                        }
+                        Selection::NotSelected => Selection::NotSelected,
+                    },
+                    by: table.by,
+                },
+                _ => rules.decide_object(object.object_type, &object.database, &object.name),
+            };
+            let partly = decision.by == DecidedBy::Nothing
+                && trigger_table.is_none()
+                && matches!(object.object_type, ObjectType::Database | ObjectType::Trigger)
+                && rules.database_touched(&object.database);
+            ObjectVerdict { decision, partly }
+        })
+        .collect()
+}

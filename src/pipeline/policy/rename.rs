@@ -1,0 +1,136 @@
+//! RENAME TABLE as one net change of names.
+//!
+//! The pairs are followed from left to right, so that each table has one name before and one after. What lies between does not
+//! matter: a swap over a scratch name passes whole. A table whose names before and after are both selected is inside, both not is
+//! outside, and the rest crosses the border. Pairs of inside tables go out alone if others do not: at the replica only selected
+//! tables exist, so leaving out the steps of the others can only make names free, with one exception that is looked for.
+
+use std::collections::HashMap;
+
+use crate::ddl::Statement;
+use crate::pipeline::rules::RuleSet;
+
+use super::settings::Choice;
+use super::verdict::{ObjectVerdict, Reason};
+
+/// What becomes of a RENAME.
+pub(super) enum Outcome {
+    /// These elements go out. `scratch` are the objects in them that are not selected, each with the object whose new database it
+    /// shares while the table passes through.
+    Keep { items: Vec<usize>, scratch: Vec<(usize, usize)>, dropped: Option<(Reason, String)> },
+    /// Nothing goes out.
+    Skip(Reason, String),
+    /// The route ends.
+    Stop(Reason, String),
+}
+
+/// A table that moves, by the objects that mention its first and its last name.
+struct Move {
+    from: usize,
+    to: usize,
+}
+
+/// Follows the pairs. `None` where the statement has no pairs to follow.
+pub(super) fn judge(rules: &RuleSet, statement: &Statement, objects: &[ObjectVerdict]) -> Option<Outcome> {
+    let key = |index: usize| {
+        let object = &statement.objects[index];
+        if rules.is_folded() {
+            (object.database.to_lowercase(), object.name.to_lowercase())
+        } else {
+            (object.database.clone(), object.name.clone())
+        }
+    };
+    // Which move holds a name at present, and which move each pair is a step of.
+    let mut holders: HashMap<(String, String), usize> = HashMap::new();
+    let mut moves: Vec<Move> = Vec::new();
+    let mut steps: Vec<(usize, usize, usize)> = Vec::new();
+    for item in &statement.items {
+        let [old, new] = item.objects[..] else { return None };
+        let index = holders.remove(&key(old)).unwrap_or_else(|| {
+            moves.push(Move { from: old, to: old });
+            moves.len() - 1
+        });
+        moves[index].to = new;
+        holders.insert(key(new), index);
+        steps.push((index, old, new));
+    }
+    if moves.is_empty() {
+        return None;
+    }
+    let selected = |index: usize| objects.get(index).is_some_and(ObjectVerdict::is_selected);
+    let name = |index: usize| format!("{}.{}", statement.objects[index].database, statement.objects[index].name);
+    let mut inside = vec![false; moves.len()];
+    let mut crossed: Option<(Reason, String)> = None;
+    let mut staying = Vec::new();
+    for (index, Move { from, to }) in moves.iter().enumerate() {
+        let (from, to) = (*from, *to);
+        match (selected(from), selected(to)) {
+            (true, true) => inside[index] = true,
+            (false, false) => {}
+            (true, false) => {
+                if rules.policy().rename_out == Choice::Stop {
+                    return Some(Outcome::Stop(
+                        Reason::RenameOut,
+                        format!(
+                            "it renames {}, which is selected, to {}, which is not; select the new name, or set ddl.rename_out = \"skip\" to \
+                             keep the table at the replica under its old name",
+                            name(from),
+                            name(to)
+                        ),
+                    ));
+                }
+                staying.push(key(from));
+                crossed.get_or_insert((
+                    Reason::RenameOut,
+                    format!("{} is renamed to {}, which is not selected", name(from), name(to)),
+                ));
+            }
+            (false, true) => {
+                if rules.policy().rename_in == Choice::Stop {
+                    return Some(Outcome::Stop(
+                        Reason::RenameIn,
+                        format!(
+                            "it renames {}, which is not selected, to {}, which is; copy the table to the replica under its new name by hand and \
+                             set ddl.rename_in = \"skip\" to go on",
+                            name(from),
+                            name(to)
+                        ),
+                    ));
+                }
+                crossed.get_or_insert((
+                    Reason::RenameIn,
+                    format!("{} is renamed to {} and was not selected before", name(from), name(to)),
+                ));
+            }
+        }
+    }
+    let kept: Vec<usize> = (0..steps.len()).filter(|&step| inside[steps[step].0]).collect();
+    if kept.is_empty() {
+        return Some(match crossed {
+            Some((reason, sentence)) => Outcome::Skip(reason, sentence),
+            None => Outcome::Skip(Reason::NotSelected, "no rule selects the tables that it renames".to_owned()),
+        });
+    }
+    // A table that stays behind at the replica under its old name is in the way of one that takes this name.
+    if let Some(&step) = kept.iter().find(|&&step| staying.contains(&key(steps[step].2))) {
+        return Some(Outcome::Stop(
+            Reason::MixedTargets,
+            format!(
+                "it renames another table to {}, and ddl.rename_out = \"skip\" keeps the table at the replica that has this name now",
+                name(steps[step].2)
+            ),
+        ));
+    }
+    let mut scratch = Vec::new();
+    for &step in &kept {
+        let (index, old, new) = steps[step];
+        scratch.extend(
+            [old, new].into_iter().filter(|&object| !selected(object)).map(|object| (object, moves[index].from)),
+        );
+    }
+    let dropped = (kept.len() < steps.len()).then(|| {
+        crossed
+            .unwrap_or_else(|| (Reason::PartOfList, "only some of the tables that it renames are selected".to_owned()))
+    });
+    Some(Outcome::Keep { items: kept, scratch, dropped })
+}
