@@ -1,6 +1,7 @@
 //! replproxy: a MySQL and MariaDB replication proxy. `src/ARCHITECTURE.md` is the map.
 
 pub mod admin;
+pub mod app;
 pub mod binlog;
 pub mod cli;
 pub mod config;

@@ -33,9 +33,7 @@ pub(super) fn bind(owner: &str, address: SocketAddr) -> Result<TcpListener, Faul
         socket.bind(address)?;
         socket.listen(BACKLOG)
     };
-    listen().map_err(|error| {
-        Fault::new(Code::ListenFailed, format!("{owner} cannot listen on {address}: {error}"))
-    })
+    listen().map_err(|error| Fault::new(Code::ListenFailed, format!("{owner} cannot listen on {address}: {error}")))
 }
 
 /// Accepts until `ending` says so or its sender is gone, then waits for the connections that are open. Each connection

@@ -33,6 +33,8 @@ struct Door {
     /// The block of server ids in force: another block makes every backend another one.
     identities: Arc<Identities>,
     listener: Arc<Listener>,
+    backend: Arc<RouteBackend>,
+    telemetry: Arc<RouteTelemetry>,
     /// Ends the sessions of this version of the route.
     ending: Arc<watch::Sender<bool>>,
 }
@@ -128,8 +130,7 @@ impl Process {
         let mut state = self.state();
         let block = (config.proxy.server_id, config.proxy.server_ids);
         let same_block = block == (state.config.proxy.server_id, state.config.proxy.server_ids);
-        let identities =
-            if same_block { Arc::clone(&state.identities) } else { Identities::new(block.0, block.1) };
+        let identities = if same_block { Arc::clone(&state.identities) } else { Identities::new(block.0, block.1) };
         let mut bound: Vec<(SocketAddr, TcpListener)> = Vec::new();
         let mut doors: BTreeMap<SocketAddr, Door> = BTreeMap::new();
         for route in config.routes.values() {
@@ -200,26 +201,13 @@ impl Process {
         source: &Source,
     ) -> Result<Door, Fault> {
         let doors: Vec<Arc<Door>> = state.listeners.values().map(|listener| listener.door.load_full()).collect();
-        let same = doors.iter().find(|old| {
-            old.route == *route && old.source == *source && Arc::ptr_eq(&old.identities, identities)
-        });
-        // The files of a certificate are read again; one that was made stays.
-        let tls = match same {
-            Some(same) if route.tls.cert.is_none() => same.listener.config.tls.clone(),
-            _ => server_tls(route, config.proxy.state_dir.as_deref())?,
-        };
-        let telemetry = doors.iter().find(|old| old.route.name == route.name);
-        let telemetry = telemetry.map(|old| Arc::clone(&old.listener.telemetry));
+        let same = doors
+            .iter()
+            .find(|old| old.route == *route && old.source == *source && Arc::ptr_eq(&old.identities, identities));
+        let telemetry = doors.iter().find(|old| old.route.name == route.name).map(|old| Arc::clone(&old.telemetry));
         let telemetry = telemetry.unwrap_or_else(|| RouteTelemetry::new(&route.name));
-        let listener_config = ListenerConfig {
-            name: route.name.clone(),
-            user: route.user.clone(),
-            password: route.password.clone(),
-            tls,
-            limits: Limits::default(),
-        };
         let (backend, ending) = match same {
-            Some(same) => (Arc::clone(&same.listener.backend), Arc::clone(&same.ending)),
+            Some(same) => (Arc::clone(&same.backend), Arc::clone(&same.ending)),
             None => {
                 let backend = RouteBackend::new(
                     source.name.clone(),
@@ -228,20 +216,31 @@ impl Process {
                     Arc::clone(identities),
                     Arc::clone(&telemetry),
                 );
-                (Arc::new(backend) as _, Arc::new(watch::Sender::new(false)))
+                (Arc::new(backend), Arc::new(watch::Sender::new(false)))
             }
         };
-        let listener = Listener {
-            config: Arc::new(listener_config),
-            backend,
-            registry: Arc::clone(&self.registry),
-            telemetry,
+        let listener = match same {
+            // The files of a certificate are read again; one that was made stays.
+            Some(same) if route.tls.cert.is_none() => Arc::clone(&same.listener),
+            _ => {
+                let config = ListenerConfig {
+                    name: route.name.clone(),
+                    user: route.user.clone(),
+                    password: route.password.clone(),
+                    tls: server_tls(route, config.proxy.state_dir.as_deref())?,
+                    limits: Limits::default(),
+                };
+                let registry = Arc::clone(&self.registry);
+                Listener::new(config, Arc::clone(&backend) as _, registry, Arc::clone(&telemetry))
+            }
         };
         Ok(Door {
             route: route.clone(),
             source: source.clone(),
             identities: Arc::clone(identities),
-            listener: Arc::new(listener),
+            listener,
+            backend,
+            telemetry,
             ending,
         })
     }
@@ -308,6 +307,11 @@ fn server_tls(route: &Route, state_dir: Option<&Path>) -> Result<ServerTls, Faul
     }
 }
 
+/// The first half of the rules' fingerprint: what names of served files carry.
+fn fingerprint(route: &Route) -> String {
+    route.rules.fingerprint()[..4].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// One line for each route at the start, and one for each that a reload changes.
 fn announce(door: &Door, old: Option<&Door>) {
     if old.is_some_and(|old| Arc::ptr_eq(&old.ending, &door.ending)) {
@@ -319,7 +323,7 @@ fn announce(door: &Door, old: Option<&Door>) {
         "{} → listening on {}, rules {}{}",
         Escaped(&door.source.endpoint.address()),
         door.route.listen,
-        door.route.rules.fingerprint_text(),
+        fingerprint(&door.route),
         if door.route.rules.is_transparent() { " (transparent)" } else { "" },
     );
 }
@@ -333,7 +337,7 @@ impl admin::Observed for Process {
         let mut doors: Vec<Arc<Door>> = state.listeners.values().map(|listener| listener.door.load_full()).collect();
         doors.sort_by(|one, other| one.route.name.cmp(&other.route.name));
         for door in doors {
-            let picture = door.listener.telemetry.picture();
+            let picture = door.telemetry.picture();
             if let Some(contact) = &picture.source {
                 let newest = contacts.entry(door.source.name.clone()).or_insert_with(|| contact.clone());
                 if newest.at < contact.at {
@@ -345,7 +349,7 @@ impl admin::Observed for Process {
                 name: door.route.name.clone(),
                 source: door.source.name.clone(),
                 listen: door.route.listen.to_string(),
-                rules_fingerprint: door.route.rules.fingerprint_text(),
+                rules_fingerprint: fingerprint(&door.route),
                 transparent: door.route.rules.is_transparent(),
             };
             routes.push(RouteStatus::new(facts, &picture));

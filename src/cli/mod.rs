@@ -15,6 +15,7 @@ use crate::telemetry::{Escaped, init_logs};
 
 mod check;
 mod rewrite;
+mod run;
 mod status;
 
 /// Exit status of a command that failed.
@@ -43,6 +44,7 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(run::Arguments),
     Check(check::Arguments),
     Rewrite(rewrite::Arguments),
     Status(status::Arguments),
@@ -60,12 +62,14 @@ pub enum Format {
 impl Command {
     fn default_log_level(&self) -> &'static str {
         match self {
+            Self::Run(_) => "info",
             Self::Check(_) | Self::Rewrite(_) | Self::Status(_) => "warn",
         }
     }
 
     fn execute(self) -> Result<u8, Failure> {
         match self {
+            Self::Run(arguments) => run::execute(&arguments),
             Self::Check(arguments) => check::execute(&arguments),
             Self::Rewrite(arguments) => rewrite::execute(&arguments),
             Self::Status(arguments) => status::execute(&arguments),
