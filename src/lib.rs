@@ -14,6 +14,7 @@ pub mod relay;
 pub mod replica;
 pub mod rewrite;
 pub mod secret;
+pub mod serve;
 pub mod source;
 pub mod status;
 pub mod telemetry;

@@ -8,7 +8,7 @@
 mod answers;
 mod auth;
 pub mod backend;
-mod boundary;
+pub(crate) mod boundary;
 mod command;
 mod console;
 mod door;

@@ -1,0 +1,431 @@
+//! One replica's stream out of files, as a server would send it: artificial ROTATE, FORMAT_DESCRIPTION, events, the next file.
+
+use std::fs::File;
+use std::io::{Chain, Cursor, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
+
+use super::files::{BinlogFile, file_fault, files, next_in_series, reader, unreadable};
+use crate::binlog::{
+    ChecksumAlgorithm, Event, EventType, FILE_MAGIC, FileError, FileReader, FormatDescription, Gtid, HEADER_LENGTH,
+    Header, MariaDbGtid, Rotate, flags, for_mid_file,
+};
+use crate::fault::{Code, Fault};
+use crate::gtid::{GtidSet, MariaDbPosition, Sid};
+use crate::pipeline::coordinates::FilePosition;
+use crate::replica::boundary::Boundary;
+use crate::replica::{BoxFuture, Feed, FeedState, ReplicaRequest, ReplicaStart};
+
+/// So many bytes of events are put out at once.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// How often the end of the last file is looked at for more.
+const POLL: Duration = Duration::from_millis(200);
+
+/// An event that is half there is being written; longer than this it is not.
+const HALF_EVENT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where a file begins, after the magic.
+const FIRST_POSITION: u64 = FILE_MAGIC.len() as u64;
+
+/// The place between two calls; moves to a blocking thread and back.
+pub(super) struct FileFeed {
+    at_boundary: bool,
+    work: Work,
+}
+
+enum Work {
+    Idle(Box<Reading>),
+    Busy(JoinHandle<Batch>),
+    /// A panic took the reading away.
+    Gone,
+}
+
+/// What one turn on a blocking thread comes back with.
+struct Batch {
+    reading: Box<Reading>,
+    events: Vec<Event>,
+    outcome: Result<Outcome, Fault>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    More,
+    Nothing,
+    End,
+}
+
+impl FileFeed {
+    /// Finds the place that a replica asks for.
+    pub(super) fn open(directory: &Path, request: &ReplicaRequest) -> Result<Self, Fault> {
+        let reading = Reading::open(directory, request)?;
+        Ok(Self { at_boundary: true, work: Work::Idle(Box::new(reading)) })
+    }
+
+    async fn fill(&mut self, out: &mut Vec<Event>) -> Result<FeedState, Fault> {
+        loop {
+            if let Work::Idle(_) = self.work {
+                let Work::Idle(mut reading) = std::mem::replace(&mut self.work, Work::Gone) else {
+                    return Err(gone());
+                };
+                self.work = Work::Busy(tokio::task::spawn_blocking(move || {
+                    let mut events = Vec::new();
+                    let outcome = reading.batch(&mut events);
+                    Batch { reading, events, outcome }
+                }));
+            }
+            let Work::Busy(handle) = &mut self.work else { return Err(gone()) };
+            // Cancelled here, the handle stays and the next call waits for the same batch.
+            let Ok(Batch { reading, mut events, outcome }) = handle.await else {
+                self.work = Work::Gone;
+                return Err(gone());
+            };
+            self.at_boundary = !reading.boundary.inside();
+            self.work = Work::Idle(reading);
+            out.append(&mut events);
+            match outcome? {
+                Outcome::End => return Ok(FeedState::EndOfStream),
+                Outcome::Nothing if out.is_empty() => tokio::time::sleep(POLL).await,
+                Outcome::More | Outcome::Nothing => return Ok(FeedState::More),
+            }
+        }
+    }
+}
+
+fn gone() -> Fault {
+    Fault::new(Code::Internal, "reading the files failed")
+}
+
+impl Feed for FileFeed {
+    fn next<'a>(&'a mut self, out: &'a mut Vec<Event>) -> BoxFuture<'a, Result<FeedState, Fault>> {
+        Box::pin(self.fill(out))
+    }
+
+    fn at_boundary(&self) -> bool {
+        self.at_boundary
+    }
+
+    fn heartbeat_position(&self) -> Option<FilePosition> {
+        None
+    }
+}
+
+/// What a replica has already: groups of these are left out.
+enum Known {
+    Nothing,
+    MySql(GtidSet),
+    MariaDb(MariaDbPosition),
+}
+
+type Input = Chain<Cursor<Vec<u8>>, File>;
+
+/// The state of reading.
+struct Reading {
+    directory: PathBuf,
+    non_blocking: bool,
+    checksum_aware: bool,
+    agreed: ChecksumAlgorithm,
+    known: Known,
+    /// Inside a group that the replica has.
+    leaving_out: bool,
+    file: BinlogFile,
+    input: FileReader<Input>,
+    /// Offset in the file of the next event.
+    offset: u64,
+    /// The file's FORMAT_DESCRIPTION, for starting again at `offset` when the file has grown.
+    format: Option<Event>,
+    /// What is sent before the next event of the file.
+    pending: Vec<Event>,
+    /// The next file by this one's ROTATE.
+    rotate_to: Option<String>,
+    half_since: Option<Instant>,
+    boundary: Boundary,
+    sent_format: Option<FormatDescription>,
+}
+
+impl Reading {
+    fn open(directory: &Path, request: &ReplicaRequest) -> Result<Self, Fault> {
+        let all = files(directory)?;
+        let (file, position, known) = place(&all, &request.start)?;
+        let is_file_position = matches!(request.start, ReplicaStart::FilePosition(_));
+        let input = from_start(&file)?;
+        let mut reading = Self {
+            directory: directory.to_owned(),
+            non_blocking: request.non_blocking,
+            checksum_aware: request.replica.checksum.is_some(),
+            agreed: request.replica.checksum.unwrap_or_default(),
+            known,
+            leaving_out: false,
+            file,
+            input,
+            offset: FIRST_POSITION,
+            format: None,
+            pending: Vec::new(),
+            rotate_to: None,
+            half_since: None,
+            boundary: Boundary::default(),
+            sent_format: None,
+        };
+        reading.begin_file(position, is_file_position)?;
+        Ok(reading)
+    }
+
+    /// Reads the FORMAT_DESCRIPTION and what lies before `position`, and prepares what a stream or a file begins with.
+    fn begin_file(&mut self, position: u64, is_file_position: bool) -> Result<(), Fault> {
+        let path = self.file.path.clone();
+        let fault = |error: &FileError| file_fault(&path, error);
+        let first = self.input.next_event().map_err(|error| fault(&error))?;
+        let Some(first) = first.filter(|event| event.event_type() == EventType::FORMAT_DESCRIPTION) else {
+            return Err(unreadable(&path, &"the file has no FORMAT_DESCRIPTION"));
+        };
+        self.offset = self.input.offset();
+        while self.offset < position {
+            if self.input.next_event().map_err(|error| fault(&error))?.is_none() {
+                break;
+            }
+            self.offset = self.input.offset();
+        }
+        let inside = position > FIRST_POSITION;
+        if inside && self.offset != position {
+            let message = format!(
+                "Client requested master to start replication from impossible position: {}:{position} is no place between two \
+                 events (the nearest after it is {})",
+                self.file.name, self.offset
+            );
+            return Err(Fault::new(Code::ReplicaPosition, message));
+        }
+        let has_checksums = self.input.format().is_some_and(|format| format.checksum != ChecksumAlgorithm::None);
+        if has_checksums && !self.checksum_aware {
+            let message = format!(
+                "Slave can not handle replication events with the checksum that master is configured to log: {} has CRC32",
+                self.file.name
+            );
+            return Err(Fault::new(Code::ReplicaUnfit, message));
+        }
+        let checksum = match (&self.sent_format, self.input.format()) {
+            (None, _) => self.agreed,
+            (Some(before), _) => before.checksum,
+        };
+        let start = position.max(FIRST_POSITION);
+        let rotate = artificial_rotate(first.header().server_id, self.file.name.as_bytes(), start, checksum);
+        let skips = !matches!(self.known, Known::Nothing);
+        let sent = if inside {
+            for_mid_file(&first, !is_file_position)
+        } else if skips {
+            for_mid_file(&first, true)
+        } else if first.header().flags & flags::BINLOG_IN_USE != 0 {
+            first.with_header(|header| header.flags &= !flags::BINLOG_IN_USE)
+        } else {
+            first.clone()
+        };
+        self.format = Some(first);
+        self.sent_format = self.input.format().cloned();
+        self.rotate_to = None;
+        self.pending = vec![rotate, sent];
+        Ok(())
+    }
+
+    /// Puts out about a batch.
+    fn batch(&mut self, out: &mut Vec<Event>) -> Result<Outcome, Fault> {
+        let mut bytes = 0;
+        out.append(&mut self.pending);
+        while bytes < BATCH_BYTES {
+            match self.input.next_event() {
+                Ok(Some(event)) => {
+                    self.half_since = None;
+                    self.offset += event.raw().len() as u64;
+                    bytes += event.raw().len();
+                    self.take(event, out);
+                }
+                Ok(None) => return self.at_end(out),
+                Err(FileError::Truncated { .. }) if self.is_last()? => {
+                    let since = *self.half_since.get_or_insert_with(Instant::now);
+                    if self.non_blocking {
+                        return Ok(Outcome::End);
+                    }
+                    if since.elapsed() > HALF_EVENT_PATIENCE {
+                        let message = format!(
+                            "{}: the last file ends inside the event at offset {}, and nothing is added to it",
+                            self.file.path.display(),
+                            self.offset
+                        );
+                        return Err(Fault::new(Code::EventDamaged, message));
+                    }
+                    self.input = continued(&self.file, self.format.as_ref(), self.offset)?;
+                    return Ok(if out.is_empty() { Outcome::Nothing } else { Outcome::More });
+                }
+                Err(error) => return Err(file_fault(&self.file.path, &error)),
+            }
+        }
+        Ok(Outcome::More)
+    }
+
+    fn take(&mut self, event: Event, out: &mut Vec<Event>) {
+        match event.event_type() {
+            EventType::GTID => {
+                self.leaving_out = match (&self.known, Gtid::read(event.body())) {
+                    (Known::MySql(set), Ok(gtid)) => {
+                        let sid = Sid { uuid: uuid::Uuid::from_bytes(gtid.sid), tag: String::new() };
+                        set.contains(&sid, gtid.gno)
+                    }
+                    _ => false,
+                };
+            }
+            EventType::MARIADB_GTID => {
+                self.leaving_out = match (&self.known, MariaDbGtid::read(event.body())) {
+                    (Known::MariaDb(position), Ok(gtid)) => {
+                        position.get(gtid.domain).is_some_and(|last| gtid.sequence <= last.sequence)
+                    }
+                    _ => false,
+                };
+            }
+            EventType::ANONYMOUS_GTID | EventType::GTID_TAGGED => self.leaving_out = false,
+            EventType::ROTATE => {
+                self.leaving_out = false;
+                if let Ok(rotate) = Rotate::read(event.body()) {
+                    self.rotate_to = Some(String::from_utf8_lossy(rotate.file).into_owned());
+                }
+            }
+            EventType::STOP | EventType::MARIADB_GTID_LIST | EventType::BINLOG_CHECKPOINT => self.leaving_out = false,
+            _ => {}
+        }
+        if !self.leaving_out {
+            self.boundary.passes(&event, self.sent_format.as_ref());
+            out.push(event);
+        }
+    }
+
+    /// The file is at its end, for now: the next one, more of this one, or nothing.
+    fn at_end(&mut self, out: &mut Vec<Event>) -> Result<Outcome, Fault> {
+        if let Some(next) = self.next_file()? {
+            self.file = next;
+            self.input = from_start(&self.file)?;
+            self.begin_file(FIRST_POSITION, false)?;
+            out.append(&mut self.pending);
+            return Ok(Outcome::More);
+        }
+        if self.non_blocking {
+            return Ok(Outcome::End);
+        }
+        let length = std::fs::metadata(&self.file.path).map_err(|error| unreadable(&self.file.path, &error))?.len();
+        self.input = continued(&self.file, self.format.as_ref(), self.offset)?;
+        if length < self.offset {
+            let message = format!("{} was cut from {} to {length} bytes", self.file.path.display(), self.offset);
+            return Err(Fault::new(Code::EventDamaged, message));
+        }
+        Ok(if out.is_empty() { Outcome::Nothing } else { Outcome::More })
+    }
+
+    fn is_last(&self) -> Result<bool, Fault> {
+        self.next_file().map(|next| next.is_none())
+    }
+
+    /// By the file's ROTATE where that file is there, else by name.
+    fn next_file(&self) -> Result<Option<BinlogFile>, Fault> {
+        let all = files(&self.directory)?;
+        let by_rotate = self.rotate_to.as_ref().and_then(|name| all.iter().find(|file| file.name == *name));
+        Ok(by_rotate.or_else(|| next_in_series(&all, &self.file.name)).cloned())
+    }
+}
+
+fn from_start(file: &BinlogFile) -> Result<FileReader<Input>, Fault> {
+    let input = File::open(&file.path).map_err(|error| unreadable(&file.path, &error))?;
+    FileReader::new(Cursor::new(Vec::new()).chain(input)).map_err(|error| file_fault(&file.path, &error))
+}
+
+/// Goes on at `offset` of a file that may have grown: its FORMAT_DESCRIPTION is read again from memory.
+fn continued(file: &BinlogFile, format: Option<&Event>, offset: u64) -> Result<FileReader<Input>, Fault> {
+    let mut head = FILE_MAGIC.to_vec();
+    if let Some(format) = format {
+        head.extend_from_slice(format.raw());
+    }
+    let mut input = File::open(&file.path).map_err(|error| unreadable(&file.path, &error))?;
+    input.seek(SeekFrom::Start(offset)).map_err(|error| unreadable(&file.path, &error))?;
+    let mut reader = FileReader::new(Cursor::new(head).chain(input)).map_err(|error| file_fault(&file.path, &error))?;
+    reader.next_event().map_err(|error| file_fault(&file.path, &error))?;
+    Ok(reader)
+}
+
+/// The file and position to begin at, and what to leave out.
+fn place(all: &[BinlogFile], start: &ReplicaStart) -> Result<(BinlogFile, u64, Known), Fault> {
+    let position_fault = |message: String| Fault::new(Code::ReplicaPosition, message);
+    let first = all.first().ok_or_else(|| position_fault("there is no binlog file any more".to_owned()))?;
+    match start {
+        ReplicaStart::FilePosition(at) => {
+            let name = String::from_utf8_lossy(&at.file);
+            let file = if at.file.is_empty() { Some(first) } else { all.iter().find(|file| file.name == name) };
+            let Some(file) = file else {
+                return Err(position_fault(format!(
+                    "Could not find first log file name in binary log index file: there is no {name:?}; the files are {:?} to {:?}",
+                    first.name,
+                    all.last().map_or("", |file| &file.name)
+                )));
+            };
+            if at.position < FIRST_POSITION {
+                return Err(position_fault(format!(
+                    "Client requested master to start replication from impossible position: {name}:{}",
+                    at.position
+                )));
+            }
+            if at.position > file.length {
+                return Err(position_fault(format!(
+                    "Client requested master to start replication from position > file size: {name}:{} of {}",
+                    at.position, file.length
+                )));
+            }
+            Ok((file.clone(), at.position, Known::Nothing))
+        }
+        ReplicaStart::MySqlGtid(bytes) => {
+            let set = GtidSet::decode(bytes).map_err(|error| position_fault(error.to_string()))?;
+            // The newest file before which the replica has everything.
+            for file in all.iter().rev() {
+                match previous_gtids(file)? {
+                    Some(previous) if !previous.is_subset(&set) => {}
+                    _ => return Ok((file.clone(), FIRST_POSITION, Known::MySql(set))),
+                }
+            }
+            Err(position_fault(format!(
+                "The slave is connecting using CHANGE MASTER TO MASTER_AUTO_POSITION = 1, but the master has purged binary logs \
+                 containing GTIDs that the slave requires: {:?} begins later",
+                first.name
+            )))
+        }
+        ReplicaStart::MariaDbGtid(state) => {
+            let position: MariaDbPosition = state.parse().map_err(position_fault)?;
+            let known = if state.trim().is_empty() { Known::Nothing } else { Known::MariaDb(position) };
+            Ok((first.clone(), FIRST_POSITION, known))
+        }
+    }
+}
+
+/// The PREVIOUS_GTIDS of a file, if it has one.
+fn previous_gtids(file: &BinlogFile) -> Result<Option<GtidSet>, Fault> {
+    let mut reader = reader(file)?;
+    for _ in 0..2 {
+        match reader.next_event() {
+            Ok(Some(event)) if event.event_type() == EventType::PREVIOUS_GTIDS => {
+                let damaged = |error| unreadable(&file.path, &format!("PREVIOUS_GTIDS: {error}"));
+                return GtidSet::decode(event.body()).map(Some).map_err(damaged);
+            }
+            Ok(Some(_)) => {}
+            Ok(None) | Err(FileError::Truncated { .. }) => return Ok(None),
+            Err(error) => return Err(file_fault(&file.path, &error)),
+        }
+    }
+    Ok(None)
+}
+
+/// The ROTATE that begins a stream and every further file.
+fn artificial_rotate(server_id: u32, file: &[u8], position: u64, checksum: ChecksumAlgorithm) -> Event {
+    let header = Header {
+        timestamp: 0,
+        event_type: EventType::ROTATE,
+        server_id,
+        event_length: HEADER_LENGTH as u32,
+        log_pos: 0,
+        flags: flags::ARTIFICIAL,
+    };
+    Event::build(header, &[&position.to_le_bytes(), file], checksum)
+}

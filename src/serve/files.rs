@@ -1,0 +1,183 @@
+//! The binlog files of a folder: which there are, in which order, and what they tell of the server that wrote them.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
+
+use crate::binlog::{
+    ChecksumAlgorithm, EventType, FILE_MAGIC, FileError, FileReader, FormatDescription, Gtid, MariaDbGtid, Vendor,
+};
+use crate::fault::{Code, Fault};
+use crate::source::SourceFacts;
+
+/// How many events of a file are looked at for the first transaction. Before it are only FORMAT_DESCRIPTION, PREVIOUS_GTIDS
+/// and the like.
+const EVENTS_BEFORE_FIRST_GROUP: usize = 32;
+
+/// One binlog file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct BinlogFile {
+    pub(super) name: String,
+    pub(super) path: PathBuf,
+    pub(super) length: u64,
+}
+
+/// The files that begin as binlogs do, ordered by name and, where the name ends with a number, by that number
+/// (`binlog.999999`, `binlog.1000000`).
+pub(super) fn files(directory: &Path) -> Result<Vec<BinlogFile>, Fault> {
+    let entries = fs::read_dir(directory).map_err(|error| unreadable(directory, &error))?;
+    let mut files = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| unreadable(directory, &error))?;
+        let path = entry.path();
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        if let Some(length) = binlog_length(&path) {
+            files.push(BinlogFile { name, path, length });
+        }
+    }
+    files.sort_by(|left, right| order(&left.name).cmp(&order(&right.name)));
+    Ok(files)
+}
+
+fn binlog_length(path: &Path) -> Option<u64> {
+    let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
+    let mut magic = [0; 4];
+    File::open(path).ok()?.read_exact(&mut magic).ok()?;
+    (magic == FILE_MAGIC).then_some(metadata.len())
+}
+
+/// Base name, number behind the last point, whole name.
+fn order(name: &str) -> (&str, u64, &str) {
+    match name.rsplit_once('.') {
+        Some((base, number)) => match number.parse() {
+            Ok(number) => (base, number, name),
+            Err(_) => (name, 0, name),
+        },
+        None => (name, 0, name),
+    }
+}
+
+/// The file after `name` in its own series.
+pub(super) fn next_in_series<'a>(files: &'a [BinlogFile], name: &str) -> Option<&'a BinlogFile> {
+    let (base, number, _) = order(name);
+    files.iter().find(|file| {
+        let (other_base, other_number, _) = order(&file.name);
+        other_base == base && other_number > number
+    })
+}
+
+pub(super) fn unreadable(path: &Path, error: &dyn std::fmt::Display) -> Fault {
+    Fault::new(Code::FileUnreadable, format!("{}: {error}", path.display()))
+}
+
+pub(super) fn file_fault(path: &Path, error: &FileError) -> Fault {
+    let code = if matches!(error, FileError::Io(_)) { Code::FileUnreadable } else { Code::EventDamaged };
+    Fault::new(code, format!("{}: {error}", path.display()))
+}
+
+pub(super) fn reader(file: &BinlogFile) -> Result<FileReader<File>, Fault> {
+    let input = File::open(&file.path).map_err(|error| unreadable(&file.path, &error))?;
+    FileReader::new(input).map_err(|error| file_fault(&file.path, &error))
+}
+
+/// What the last file tells of its server; the first one may be of an older version. What no file tells is as a server of that
+/// version has it by default.
+pub(super) fn read_facts(directory: &Path) -> Result<SourceFacts, Fault> {
+    let files = files(directory)?;
+    let Some(last) = files.last() else {
+        return Err(unreadable(directory, &"there is no binlog file in this folder"));
+    };
+    let mut beginning = Beginning::default();
+    // The first transaction of any file tells whether there are GTIDs; the last file may still be empty.
+    for file in files.iter().rev() {
+        let of_this = Beginning::read(file)?;
+        beginning.first_group = beginning.first_group.or(of_this.first_group);
+        beginning.format = beginning.format.or(of_this.format);
+        if beginning.first_group.is_some() {
+            break;
+        }
+    }
+    let Some((server_id, format)) = beginning.format else {
+        return Err(unreadable(&last.path, &"the file does not say which server wrote it"));
+    };
+    let mut variables = BTreeMap::new();
+    let mut set = |name: &str, value: String| variables.insert(name.to_owned(), value);
+    set("server_id", server_id.to_string());
+    set("log_bin", "ON".to_owned());
+    set("version", format.server.text.clone());
+    if format.has_checksum_trailer {
+        let checksum = match format.checksum {
+            ChecksumAlgorithm::None => "NONE",
+            ChecksumAlgorithm::Crc32 => "CRC32",
+        };
+        set("binlog_checksum", checksum.to_owned());
+    }
+    match (format.server.vendor, beginning.first_group) {
+        (Vendor::MariaDb, group) => {
+            let domain = if let Some(FirstGroup::MariaDb { domain }) = group { domain } else { 0 };
+            set("gtid_domain_id", domain.to_string());
+        }
+        (Vendor::MySql, group) if format.server.number >= 50_600 => {
+            let (mode, uuid) = match group {
+                Some(FirstGroup::MySql { sid }) => ("ON", Uuid::from_bytes(sid)),
+                // Nobody else's, and the same whenever this folder is served.
+                _ => ("OFF", Uuid::new_v5(&Uuid::NAMESPACE_OID, directory.as_os_str().as_encoded_bytes())),
+            };
+            set("gtid_mode", mode.to_owned());
+            set("server_uuid", uuid.to_string());
+        }
+        _ => {}
+    }
+    Ok(SourceFacts::of(format.server, variables))
+}
+
+/// What a file's first events tell.
+#[derive(Debug, Default)]
+struct Beginning {
+    format: Option<(u32, FormatDescription)>,
+    first_group: Option<FirstGroup>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum FirstGroup {
+    /// With a MySQL GTID.
+    MySql { sid: [u8; 16] },
+    /// With a MariaDB GTID.
+    MariaDb { domain: u32 },
+    /// Without any.
+    Anonymous,
+}
+
+impl Beginning {
+    fn read(file: &BinlogFile) -> Result<Self, Fault> {
+        let mut reader = reader(file)?;
+        let mut beginning = Self::default();
+        for _ in 0..EVENTS_BEFORE_FIRST_GROUP {
+            let event = match reader.next_event() {
+                Ok(Some(event)) => event,
+                // A file that is being written may end anywhere.
+                Ok(None) | Err(FileError::Truncated { .. }) => break,
+                Err(error) => return Err(file_fault(&file.path, &error)),
+            };
+            beginning.first_group = match event.event_type() {
+                EventType::FORMAT_DESCRIPTION => {
+                    beginning.format = reader.format().cloned().map(|format| (event.header().server_id, format));
+                    None
+                }
+                EventType::GTID => Gtid::read(event.body()).ok().map(|gtid| FirstGroup::MySql { sid: gtid.sid }),
+                EventType::MARIADB_GTID => {
+                    MariaDbGtid::read(event.body()).ok().map(|gtid| FirstGroup::MariaDb { domain: gtid.domain })
+                }
+                EventType::QUERY | EventType::ANONYMOUS_GTID => Some(FirstGroup::Anonymous),
+                _ => None,
+            };
+            if beginning.first_group.is_some() {
+                break;
+            }
+        }
+        Ok(beginning)
+    }
+}
