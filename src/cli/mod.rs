@@ -16,6 +16,7 @@ use crate::telemetry::{Escaped, init_logs};
 mod check;
 mod rewrite;
 mod run;
+mod serve;
 mod status;
 
 /// Exit status of a command that failed.
@@ -47,6 +48,7 @@ enum Command {
     Run(run::Arguments),
     Check(check::Arguments),
     Rewrite(rewrite::Arguments),
+    Serve(serve::Arguments),
     Status(status::Arguments),
 }
 
@@ -62,7 +64,7 @@ pub enum Format {
 impl Command {
     fn default_log_level(&self) -> &'static str {
         match self {
-            Self::Run(_) => "info",
+            Self::Run(_) | Self::Serve(_) => "info",
             Self::Check(_) | Self::Rewrite(_) | Self::Status(_) => "warn",
         }
     }
@@ -72,6 +74,7 @@ impl Command {
             Self::Run(arguments) => run::execute(&arguments),
             Self::Check(arguments) => check::execute(&arguments),
             Self::Rewrite(arguments) => rewrite::execute(&arguments),
+            Self::Serve(arguments) => serve::execute(arguments),
             Self::Status(arguments) => status::execute(&arguments),
         }
     }
