@@ -78,7 +78,7 @@ fn a_mysql_replica_counts_the_sources_positions_at_the_end_of_every_group() {
             }
             let (source, counted) = (stream.source_position().position, receiver.at().position);
             assert_eq!(stream.served_position(), receiver.at(), "{name}");
-            if step.boundary {
+            if step.boundary && event.event_type() != EventType::STOP {
                 groups += 1;
                 // A gap that is too short for an event is made up for in the next group.
                 assert!((0..23).contains(&(source as i64 - counted as i64)), "{name}: {counted} at {source}");
@@ -106,7 +106,7 @@ fn a_replica_that_comes_back_at_any_event_gets_the_same_bytes() {
             for (index, event) in whole.iter().enumerate() {
                 receiver.receive(event);
                 let position = receiver.at().position;
-                if event.event_type() == EventType::FORMAT_DESCRIPTION {
+                if matches!(event.event_type(), EventType::FORMAT_DESCRIPTION | EventType::STOP) {
                     continue;
                 }
                 let target = match numbering {

@@ -23,11 +23,16 @@ fn renamed(name: &str, bytes: &[u8]) -> Result<Vec<u8>, String> {
     Ok(out)
 }
 
+/// Files before binlog version 4, and builds that number their event types in another order, are refused by name.
+fn is_read(name: &str) -> bool {
+    !name.starts_with("4.") && !name.contains("-a_drop")
+}
+
 /// Good files, with what a renaming route makes of them.
 fn renamed_files() -> Vec<(String, Vec<u8>, Vec<u8>)> {
     corpus::binlogs("")
         .into_iter()
-        .filter(|(name, _)| !name.starts_with("4."))
+        .filter(|(name, _)| is_read(name))
         .map(|(name, bytes)| {
             let out = renamed(&name, &bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
             (name, bytes, out)
@@ -111,7 +116,7 @@ fn the_last_rows_event_of_every_statement_says_so() {
         "objects = [{ database = \"*\" }, { exclude = \"*.t1\" }, { exclude = \"*.a*\" }]\n\
         ddl = { unsupported = \"skip\", unknown = \"skip\", reference = \"forward\" }",
     );
-    for (name, bytes) in corpus::binlogs("").into_iter().filter(|(name, _)| !name.starts_with("4.")) {
+    for (name, bytes) in corpus::binlogs("").into_iter().filter(|(name, _)| is_read(name)) {
         let mut out = Vec::new();
         let ended = rewrite(&bytes[..], b"bin.000001", only_some.clone(), &mut out, &mut Summary::default());
         // A statement over tables of both sides, in its text, rightly stops the route.

@@ -92,6 +92,12 @@ impl FormatDescription {
         Ok((event, Self { server, created, post_header_lengths, checksum, has_checksum_trailer }))
     }
 
+    /// Whether the writer numbered its event types in another order: builds of 5.1 and 5.2 between their branches, called
+    /// `-a_drop5…` and `-a_drop6…`.
+    pub fn permutes_types(&self) -> bool {
+        self.server.number < 50_300 && self.server.text.contains("-a_drop")
+    }
+
     /// The length of the fixed part of events of a type; `None` for types that the writer did not know.
     pub fn post_header_length(&self, event_type: EventType) -> Option<u8> {
         usize::from(event_type.0).checked_sub(1).and_then(|index| self.post_header_lengths.get(index)).copied()

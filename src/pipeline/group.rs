@@ -262,9 +262,7 @@ impl Outbox {
                 Part::Aligned | Part::Last => numberer.send_aligned(event, source, out),
             }
         }
-        if std::mem::take(&mut self.ended_empty) {
-            numberer.close_gap(source, out);
-        }
+        self.ended_empty = false;
         Ok(())
     }
 

@@ -114,7 +114,7 @@ impl Numberer {
         }
     }
 
-    /// A group ended and nothing of it is left to send.
+    /// Between groups: makes up for what was left out since the last one.
     pub(super) fn close_gap(&mut self, source: &FilePosition, out: &mut Vec<Event>) {
         if let Numbering::SourcePadded { replica_server_id } = self.numbering {
             let gap = source.position.saturating_sub(self.receiver.at().position);

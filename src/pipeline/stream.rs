@@ -92,6 +92,8 @@ pub(super) enum StreamError {
     HeldTooMuch(usize),
     #[error("{0} event before any FORMAT_DESCRIPTION")]
     NoFormat(EventType),
+    #[error("the events of {0} have other type codes than those of every other server")]
+    PermutedTypes(String),
     #[error("{0}")]
     Stopped(String, Code),
 }
@@ -107,6 +109,7 @@ impl StreamError {
             Self::Format(_)
             | Self::Payload(_)
             | Self::UnknownType(_)
+            | Self::PermutedTypes(_)
             | Self::UnknownTable(_)
             | Self::NotUtf8(_)
             | Self::NoFormat(_) => Code::StreamNotUnderstood,
@@ -214,6 +217,11 @@ impl Stream {
                     self.numberer.send(event, out);
                     return Ok(());
                 }
+                if event_type == EventType::STOP {
+                    // The last event of a file, which no receiver counts: there is nothing to make up for.
+                    self.numberer.send(event, out);
+                    return Ok(());
+                }
                 self.transform(event)?;
                 self.deliver(out)
             }
@@ -222,6 +230,9 @@ impl Stream {
 
     fn take_format(&mut self, raw: Bytes, out: &mut Vec<Event>) -> Result<(), StreamError> {
         let (event, format) = FormatDescription::read(raw)?;
+        if format.permutes_types() && !self.rules.is_transparent() {
+            return Err(StreamError::PermutedTypes(format.server.text));
+        }
         self.advance(event.header());
         self.checksum = format.checksum;
         // A server that was killed leaves its last group unfinished; the next file begins anew.
@@ -324,8 +335,7 @@ impl Stream {
             // writer marked as ignorable may be skipped by its own definition.
             EventType::VIEW_CHANGE | EventType::TRANSACTION_CONTEXT | EventType::IGNORABLE => Ok(()),
             EventType::TRANSACTION_PAYLOAD => self.payload(event),
-            EventType::STOP
-            | EventType::INCIDENT
+            EventType::INCIDENT
             | EventType::PREVIOUS_GTIDS
             | EventType::MARIADB_GTID_LIST
             | EventType::BINLOG_CHECKPOINT
@@ -568,7 +578,9 @@ impl Stream {
     /// Hands what the transformation gave to the numbering.
     fn deliver(&mut self, out: &mut Vec<Event>) -> Result<(), StreamError> {
         self.outbox.deliver(&mut self.numberer, &self.source, self.checksum, out)?;
-        if !self.group.is_closed() {
+        if self.group.is_closed() {
+            self.numberer.close_gap(&self.source, out);
+        } else {
             let held: usize = self.held_bytes + self.outbox.waiting_bytes();
             self.numberer.close_large_gap(&self.source, held as u64, out);
         }
