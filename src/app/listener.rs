@@ -25,7 +25,7 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Binds `address`. `owner` says in the error whose address it is, for example `route "shop"`.
-pub(super) fn bind(owner: &str, address: SocketAddr) -> Result<TcpListener, Fault> {
+pub(crate) fn bind(owner: &str, address: SocketAddr) -> Result<TcpListener, Fault> {
     let listen = || -> io::Result<TcpListener> {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         // A restarted proxy must not wait for the old connections' TIME_WAIT.
@@ -38,7 +38,7 @@ pub(super) fn bind(owner: &str, address: SocketAddr) -> Result<TcpListener, Faul
 
 /// Accepts until `ending` says so or its sender is gone, then waits for the connections that are open. Each connection
 /// runs in a task of its own: a panic there is logged by the panic hook and ends that connection only.
-pub(super) async fn accept_all<S, F>(listener: TcpListener, owner: String, mut ending: watch::Receiver<bool>, serve: S)
+pub(crate) async fn accept_all<S, F>(listener: TcpListener, owner: String, mut ending: watch::Receiver<bool>, serve: S)
 where
     S: Fn(TcpStream, SocketAddr) -> F,
     F: Future<Output = ()> + Send + 'static,

@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::fault::{Code, Fault};
 use crate::telemetry;
 
-mod listener;
+pub(crate) mod listener;
 mod panic;
 mod process;
 mod signals;

@@ -186,7 +186,7 @@ async fn log_in<S: AsyncRead + AsyncWrite + Unpin>(
     let known = bool::from(subtle::ConstantTimeEq::ct_eq(&response.user[..], config.user.as_bytes()));
     let user = String::from_utf8_lossy(&response.user).into_owned();
     if !(known && proved) {
-        let using = if proof.is_empty() { "NO" } else { "YES" };
+        let using = if matches!(proof[..], [] | [0]) { "NO" } else { "YES" };
         let shown: String = user.chars().filter(|character| !character.is_control()).take(80).collect();
         let text = format!("Access denied for user '{shown}'@'{}' (using password: {using})", peer.ip());
         return Err(Refusal::new(server_error::ACCESS_DENIED, b"28000", text, Code::ReplicaRefusedLogin).into());

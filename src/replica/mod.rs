@@ -25,6 +25,8 @@ mod variables;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 use crate::fault::Fault;
 use crate::secret::Secret;
 use crate::source::SourceFacts;
@@ -56,6 +58,8 @@ pub struct ListenerConfig {
 pub struct Limits {
     /// From the greeting to the end of the login, TLS included. Servers give 10 seconds too (`connect_timeout`).
     pub login_timeout: Duration,
+    /// How many clients of one listener may be logging in at a time; strangers that say nothing hold a place for `login_timeout`.
+    pub logins: usize,
     /// The largest packet before the login is done (bytes). Attributes may have 64 KiB in servers; real logins have 300 bytes.
     pub login_packet: usize,
     /// The largest command (bytes): the largest real one is a GTID set of some hundred KiB.
@@ -72,6 +76,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             login_timeout: Duration::from_secs(10),
+            logins: 512,
             login_packet: 64 << 10,
             command_packet: 1 << 20,
             idle_timeout: Duration::from_secs(3600),
@@ -88,6 +93,7 @@ pub struct Listener {
     registry: Arc<Registry>,
     telemetry: Arc<RouteTelemetry>,
     last_facts: Mutex<Option<Arc<SourceFacts>>>,
+    logins: Semaphore,
 }
 
 impl Listener {
@@ -98,7 +104,8 @@ impl Listener {
         registry: Arc<Registry>,
         telemetry: Arc<RouteTelemetry>,
     ) -> Arc<Self> {
-        Arc::new(Self { config, backend, registry, telemetry, last_facts: Mutex::default() })
+        let logins = Semaphore::new(config.limits.logins);
+        Arc::new(Self { config, backend, registry, telemetry, last_facts: Mutex::default(), logins })
     }
 
     /// The source's facts, and the fault where they are only the last known ones. A replica is let in with those, because its

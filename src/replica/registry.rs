@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use dashmap::DashMap;
 use tokio::sync::watch;
@@ -74,8 +74,9 @@ impl Attached {
 }
 
 /// All connections of the process.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Registry {
+    started: Instant,
     last_thread_id: AtomicU32,
     sessions: DashMap<u32, Arc<Entry>>,
 }
@@ -83,7 +84,12 @@ pub struct Registry {
 impl Registry {
     /// No connections yet.
     pub fn new() -> Arc<Self> {
-        Arc::default()
+        Arc::new(Self { started: Instant::now(), last_thread_id: AtomicU32::new(0), sessions: DashMap::new() })
+    }
+
+    /// How long there has been a registry.
+    pub(crate) fn uptime(&self) -> Duration {
+        self.started.elapsed()
     }
 
     /// Every connection, in the order that they came.

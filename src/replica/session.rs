@@ -82,6 +82,14 @@ async fn attend<S>(
         facts = listener.facts() => facts,
         () = ended(&mut ending) => return,
     };
+    let permit = listener.logins.try_acquire();
+    let facts = match (facts, &permit) {
+        (Ok(_), Err(_)) => {
+            let message = format!("more than {} clients are logging in at a time", listener.config.limits.logins);
+            Err(Fault::new(Code::LimitReached, message))
+        }
+        (facts, _) => facts,
+    };
     let (facts, unreachable) = match facts {
         Ok(facts) => facts,
         Err(fault) => {
@@ -100,6 +108,7 @@ async fn attend<S>(
         visitor = let_in(socket, peer, guard.thread_id(), &version, &listener.config) => visitor,
         () = ended(&mut ending) => return,
     };
+    drop(permit);
     match visitor {
         Ok(visitor) => {
             guard.update(|attached| {
@@ -266,7 +275,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
             }
             code::STATISTICS => {
                 let replicas = self.listener.registry.replicas_of(&self.listener.config.name).len();
-                let text = format!("replproxy {}  Replicas: {replicas}", env!("CARGO_PKG_VERSION"));
+                let uptime = self.listener.registry.uptime().as_secs();
+                // Clients take this apart at the double spaces.
+                let text = format!("Uptime: {uptime}  Replicas: {replicas}");
                 self.timely(async |packets| packets.write(text.as_bytes()).await).await.map(|()| Next::Command)
             }
             code::RESET_CONNECTION => {

@@ -8,11 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tracing::{info, warn};
+use tracing::info;
 
+use crate::app::listener::{accept_all, bind};
 use crate::fault::{Code, Fault};
 use crate::replica::{
     Backend, BoxFuture, Feed, Limits, Listener, ListenerConfig, Registry, ReplicaRequest, ServerTls, serve_connection,
@@ -107,7 +106,7 @@ pub struct ServeOptions {
 /// Serves a folder until `ending` becomes true. `listening` is told the address once replicas can attach.
 pub async fn run(
     options: ServeOptions,
-    mut ending: watch::Receiver<bool>,
+    ending: watch::Receiver<bool>,
     listening: impl FnOnce(SocketAddr),
 ) -> Result<(), Fault> {
     let stream = RecordedStream::open(&options.directory)?;
@@ -119,37 +118,17 @@ pub async fn run(
         tls,
         limits: Limits::default(),
     };
-    let failed = |error: std::io::Error| Fault::new(Code::ListenFailed, format!("{}: {error}", options.listen));
-    let socket = TcpListener::bind(options.listen).await.map_err(failed)?;
-    let address = socket.local_addr().map_err(failed)?;
+    let socket = bind("serve", options.listen)?;
+    let address =
+        socket.local_addr().map_err(|error| Fault::new(Code::ListenFailed, format!("{}: {error}", options.listen)))?;
     info!(%address, directory = %options.directory.display(), "serving binlog files");
     listening(address);
     let telemetry = RouteTelemetry::new("serve");
     let listener = Listener::new(config, Arc::new(stream), Registry::new(), telemetry);
-    let mut connections = JoinSet::new();
     let signal = ending.clone();
-    loop {
-        tokio::select! {
-            _ = ending.wait_for(|ending| *ending) => break,
-            Some(_) = connections.join_next() => {}
-            accepted = socket.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
-                Ok((client, peer)) => {
-                    // A socket that refuses the option still works.
-                    let _ = client.set_nodelay(true);
-                    connections.spawn(serve_connection(client, peer, Arc::clone(&listener), signal.clone()));
-                }
-                Err(error) => {
-                    warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            },
-        }
-    }
-    while connections.join_next().await.is_some() {}
+    accept_all(socket, "serve".to_owned(), ending, move |client, peer| {
+        serve_connection(client, peer, Arc::clone(&listener), signal.clone())
+    })
+    .await;
     Ok(())
 }
-
-/// Connections at a time; further ones wait to be accepted.
-const MAX_CONNECTIONS: usize = 512;
-/// With all file descriptors in use, accepting would fail in a busy loop.
-const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
