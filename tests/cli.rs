@@ -108,7 +108,7 @@ fn status_of_a_healthy_proxy_ends_with_0_and_of_an_unhealthy_one_with_1() {
         assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
         let text = stdout(&output);
         assert!(text.contains("route shop: primary → 127.0.0.1:3307"), "{text}");
-        assert!(text.contains("RPX-4001") && text.contains("create_trigger skipped at binlog.000001:4"), "{text}");
+        assert!(text.contains("RPX-4001") && text.contains("create_trigger skipped before binlog.000001:4"), "{text}");
         assert!(!text.contains('\u{1b}'), "a peer's text steers the terminal: {text:?}");
     }
 }

@@ -74,7 +74,7 @@ pub struct RouteStatus {
     pub attaches: u64,
     /// Replicas that stream now.
     pub replicas_attached: usize,
-    /// Age in seconds of the newest event sent to the slowest of them.
+    /// How many seconds old the newest event was when it was sent, for the slowest of them.
     pub lag_seconds: Option<u64>,
     /// Statements that did not pass as they were.
     pub statements: StatementsStatus,
@@ -137,7 +137,7 @@ pub struct LastStatement {
     pub kind: String,
     /// The source's file.
     pub file: String,
-    /// The event's start in that file.
+    /// The event's end in that file.
     pub position: u64,
     /// When the proxy met it.
     pub at: String,
@@ -185,7 +185,7 @@ pub struct ReplicaStatus {
     pub bytes_sent: u64,
     /// Transactions sent.
     pub transactions_sent: u64,
-    /// Age in seconds of the newest event sent.
+    /// How many seconds old the newest event was when it was sent: about 0 for a replica that keeps up.
     pub lag_seconds: Option<u64>,
 }
 

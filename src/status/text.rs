@@ -55,7 +55,7 @@ fn render_route(text: &mut String, route: &RouteStatus, status: &Status) {
     for last in &route.statements.last {
         let _ = writeln!(
             text,
-            "    {} {} at {}:{}: {}",
+            "    {} {} before {}:{}: {}",
             last.kind,
             done(&last.action),
             Escaped(&last.file),
@@ -65,7 +65,7 @@ fn render_route(text: &mut String, route: &RouteStatus, status: &Status) {
     }
     for replica in status.replicas.iter().filter(|replica| replica.route == route.name) {
         let lag =
-            replica.lag_seconds.map_or_else(|| "lag unknown".to_owned(), |lag| format!("newest event {lag} s old"));
+            replica.lag_seconds.map_or_else(|| "lag unknown".to_owned(), |lag| format!("{lag} s behind"));
         let version = replica.version.as_deref().unwrap_or("version not told");
         let _ = writeln!(
             text,

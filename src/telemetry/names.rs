@@ -31,7 +31,7 @@ pub const STATEMENTS: &str = "replproxy_statements_total";
 pub const REPLICAS: &str = "replproxy_replicas_attached";
 /// Dumps that were opened since the start; grows with each reconnect of a replica.
 pub const ATTACHES: &str = "replproxy_attaches_total";
-/// Age of the newest event sent, of the slowest replica.
+/// How old the newest event was when it was sent, of the slowest replica.
 pub const LAG: &str = "replproxy_lag_seconds";
 /// Faults by code.
 pub const ERRORS: &str = "replproxy_errors_total";
@@ -54,7 +54,7 @@ pub fn describe() {
     describe_counter!(STATEMENTS, Unit::Count, "Statements that the route did not pass on as they were.");
     describe_gauge!(REPLICAS, Unit::Count, "Replicas that stream from this route now.");
     describe_counter!(ATTACHES, Unit::Count, "Dumps opened by replicas of this route, reconnects included.");
-    describe_gauge!(LAG, Unit::Seconds, "Age of the newest event sent, of the slowest replica of this route.");
+    describe_gauge!(LAG, Unit::Seconds, "How old the newest event was when it was sent to the slowest replica.");
     describe_counter!(ERRORS, Unit::Count, "Faults of this route by code of the catalogue.");
     describe_gauge!(HEALTHY, Unit::Count, "1 while the route is healthy, 0 while its last error stands.");
     describe_counter!(

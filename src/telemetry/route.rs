@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -19,6 +19,9 @@ const MAX_STATEMENT_RULES: usize = 1024;
 const MAX_FAULTS: usize = 1024;
 /// A session that has streamed this long without a fault is well again, also when its source is idle.
 const CURED_AFTER: Duration = Duration::from_secs(5);
+
+/// No event with a time was sent yet.
+const NO_LAG: u64 = u64::MAX;
 
 /// What was done with a statement that did not pass as it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,7 +58,7 @@ pub struct PolicedStatement {
     pub kind: String,
     /// The source's file.
     pub file: String,
-    /// Position of the event's start in that file.
+    /// Position of the end of the event in that file.
     pub position: u64,
 }
 
@@ -164,7 +167,8 @@ struct Session {
     events: AtomicU64,
     bytes: AtomicU64,
     transactions: AtomicU64,
-    newest_timestamp: AtomicU32,
+    /// How old the newest event was when it was sent, in seconds; `NO_LAG` before the first event with a time.
+    lag: AtomicU64,
     position: Mutex<(String, u64)>,
 }
 
@@ -185,7 +189,7 @@ pub struct SessionPicture {
     pub file: String,
     /// End of the last event sent.
     pub position: u64,
-    /// Age of the newest event sent; `None` before the first event with a time.
+    /// How many seconds after its time the newest event was sent; `None` before the first event with a time.
     pub lag_seconds: Option<u64>,
 }
 
@@ -333,7 +337,7 @@ impl RouteTelemetry {
             events: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             transactions: AtomicU64::new(0),
-            newest_timestamp: AtomicU32::new(0),
+            lag: AtomicU64::new(NO_LAG),
             position: Mutex::default(),
         });
         let id = self.next_session.fetch_add(1, Ordering::Relaxed);
@@ -368,8 +372,7 @@ impl RouteTelemetry {
         for session in &sessions {
             self.settle(session);
         }
-        let now = SystemTime::now();
-        let sessions: Vec<SessionPicture> = sessions.iter().map(|session| session.picture(now)).collect();
+        let sessions: Vec<SessionPicture> = sessions.iter().map(|session| session.picture()).collect();
         let (healthy, last_error) = {
             let faults = lock(&self.faults);
             (faults.standing.is_empty(), faults.last.as_ref().map(|last| (last.at, last.fault.clone())))
@@ -404,10 +407,9 @@ impl SessionIdentity {
 }
 
 impl Session {
-    fn picture(&self, now: SystemTime) -> SessionPicture {
+    fn picture(&self) -> SessionPicture {
         let (file, position) = lock(&self.position).clone();
-        let newest = self.newest_timestamp.load(Ordering::Relaxed);
-        let now = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let lag = self.lag.load(Ordering::Relaxed);
         SessionPicture {
             identity: self.identity.clone(),
             opened_at: self.opened_at,
@@ -416,7 +418,7 @@ impl Session {
             transactions: self.transactions.load(Ordering::Relaxed),
             file,
             position,
-            lag_seconds: (newest != 0).then(|| now.saturating_sub(u64::from(newest))),
+            lag_seconds: (lag != NO_LAG).then_some(lag),
         }
     }
 }
@@ -445,7 +447,8 @@ impl SessionTelemetry {
         self.session.events.fetch_add(events, Ordering::Relaxed);
         self.session.bytes.fetch_add(bytes, Ordering::Relaxed);
         if newest_timestamp != 0 {
-            self.session.newest_timestamp.store(newest_timestamp, Ordering::Relaxed);
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+            self.session.lag.store(now.saturating_sub(u64::from(newest_timestamp)), Ordering::Relaxed);
         }
         {
             let mut current = lock(&self.session.position);
