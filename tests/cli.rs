@@ -27,7 +27,7 @@ fn help_names_every_command_and_ends_with_0() {
     let output = replproxy(&["--help"]);
     assert_eq!(output.status.code(), Some(0));
     let help = stdout(&output);
-    for command in ["run", "check", "rewrite", "status"] {
+    for command in ["run", "check", "rewrite", "serve", "status", "demo"] {
         assert!(help.contains(&format!("\n  {command} ")), "{command} is not in:\n{help}");
         let output = replproxy(&[command, "--help"]);
         assert_eq!(output.status.code(), Some(0));
@@ -152,4 +152,22 @@ fn rewrite_never_writes_over_its_input() {
     let path = file.path().to_str().unwrap();
     let output = replproxy(&["rewrite", "--config", config, "--route", "shop", path, path]);
     assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn the_demo_shows_a_renamed_a_filtered_and_a_policed_statement_and_ends_with_0() {
+    let output = replproxy(&["demo"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let text = stdout(&output);
+    for shown in
+        ["renamed by objects[0]", "filtered: exclude objects[1]", "create_trigger policed: skip", "drop_table split"]
+    {
+        assert!(text.contains(shown), "{shown} is not in:\n{text}");
+    }
+    assert!(text.contains("10 transactions left the source, 10 arrived"), "{text}");
+    let hidden = text
+        .lines()
+        .filter(|line| line.starts_with("   replica"))
+        .any(|line| line.contains("audit_") || line.contains("payroll"));
+    assert!(!hidden, "what is excluded arrived:\n{text}");
 }

@@ -14,6 +14,7 @@ use crate::fault::{Code, Fault};
 use crate::telemetry::{Escaped, init_logs};
 
 mod check;
+mod demo;
 mod rewrite;
 mod run;
 mod serve;
@@ -50,6 +51,7 @@ enum Command {
     Rewrite(rewrite::Arguments),
     Serve(serve::Arguments),
     Status(status::Arguments),
+    Demo(demo::Arguments),
 }
 
 /// How a command prints its result.
@@ -65,7 +67,7 @@ impl Command {
     fn default_log_level(&self) -> &'static str {
         match self {
             Self::Run(_) | Self::Serve(_) => "info",
-            Self::Check(_) | Self::Rewrite(_) | Self::Status(_) => "warn",
+            Self::Check(_) | Self::Demo(_) | Self::Rewrite(_) | Self::Status(_) => "warn",
         }
     }
 
@@ -76,6 +78,7 @@ impl Command {
             Self::Rewrite(arguments) => rewrite::execute(&arguments),
             Self::Serve(arguments) => serve::execute(arguments),
             Self::Status(arguments) => status::execute(&arguments),
+            Self::Demo(_) => demo::execute(),
         }
     }
 }

@@ -64,8 +64,7 @@ fn render_route(text: &mut String, route: &RouteStatus, status: &Status) {
         );
     }
     for replica in status.replicas.iter().filter(|replica| replica.route == route.name) {
-        let lag =
-            replica.lag_seconds.map_or_else(|| "lag unknown".to_owned(), |lag| format!("{lag} s behind"));
+        let lag = replica.lag_seconds.map_or_else(|| "lag unknown".to_owned(), |lag| format!("{lag} s behind"));
         let version = replica.version.as_deref().unwrap_or("version not told");
         let _ = writeln!(
             text,
