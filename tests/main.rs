@@ -6,6 +6,7 @@ mod config;
 mod coordinates;
 mod core_is_pure;
 mod corpus;
+mod ddl;
 mod ddl_corpus;
 mod hostile;
 mod live;

@@ -1,6 +1,7 @@
 //! CREATE, ALTER, DROP and RENAME: the words up to the object's type, and the kind that they make.
 
 use super::keyword::Keyword as K;
+use super::lexer::TokenKind;
 use super::objects::Parser;
 use super::{Kind, ObjectType};
 
@@ -29,11 +30,14 @@ impl Parser<'_> {
         if matches!(self.take().keyword, K::CURRENT_USER | K::CURRENT_ROLE) && self.accept_symbol(b'(') {
             self.accept_symbol(b')');
         }
-        if self.peek().kind == super::lexer::TokenKind::Variable {
+        if self.peek().kind == TokenKind::Variable {
             let mut last = self.take();
-            // An unquoted host may have hyphens: `root@db-1.example`.
-            while self.peek().is_symbol(b'-') && self.peek().start == last.end {
-                self.take();
+            // An unquoted host may have hyphens and points: `root@db-1.example`.
+            while self.peek().start == last.end
+                && (self.peek().is_symbol(b'-')
+                    || self.peek().is_symbol(b'.')
+                    || matches!(self.peek().kind, TokenKind::Word | TokenKind::Number))
+            {
                 last = self.take();
             }
         }

@@ -25,6 +25,9 @@ pub enum RewriteError {
     /// The elements to keep leave nothing of the list, so that there is no statement.
     #[error("no element of the statement's list is kept")]
     NothingKept,
+    /// The mention is written `.name`, an ODBC spelling that has no room for a database.
+    #[error("the name {0:?} has a point before it and needs a database")]
+    LeadingPoint(String),
     /// An element to keep is not in the statement's list, or an object is not in the statement.
     #[error("the statement has no element or object {0}")]
     NoSuchElement(usize),
@@ -128,6 +131,10 @@ fn splice(
     }
     let mut text = Vec::new();
     if let Some(database) = qualifier {
+        let before = sql.get(..object.span.start).unwrap_or_default().trim_ascii_end();
+        if before.last() == Some(&b'.') && !object.column_qualifier {
+            return Err(RewriteError::LeadingPoint(object.name.clone()));
+        }
         text = style.write(database, charset)?;
         text.push(b'.');
     }

@@ -151,7 +151,7 @@ impl Parser<'_> {
         }
         if matches!(self.word(), K::FOLLOWS | K::PRECEDES) {
             self.take();
-            self.named(ObjectType::Trigger, Role::Reference, None);
+            self.named(ObjectType::Trigger, Role::Reference, Some(trigger));
         }
         self.body(Some(trigger));
     }
