@@ -8,6 +8,7 @@ mod core_is_pure;
 mod corpus;
 mod ddl;
 mod ddl_corpus;
+mod ddl_hostile;
 mod hostile;
 mod live;
 mod passthrough;

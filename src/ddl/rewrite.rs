@@ -1,5 +1,6 @@
 //! New names in place of the old, by byte range; every other byte stays as it was.
 
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use super::charset::Charset;
@@ -55,18 +56,25 @@ pub fn rewrite(
     keep_items: Option<&[usize]>,
 ) -> Result<Vec<u8>, RewriteError> {
     let charset = Charset::of_collation(context.client_collation);
-    let mut edits = keep_items.map_or(Ok(Vec::new()), |kept| removals(statement, kept))?;
-    let removed = edits.len();
+    let mut dropped = vec![false; statement.objects.len()];
+    let mut edits = keep_items.map_or(Ok(Vec::new()), |kept| removals(statement, kept, &mut dropped))?;
     let mut mapped: Vec<Option<&MappedName>> = vec![None; statement.objects.len()];
     for name in names {
         *mapped.get_mut(name.object).ok_or(RewriteError::NoSuchElement(name.object))? = Some(name);
     }
-    for (object, name) in statement.objects.iter().zip(&mapped) {
-        let Some(name) = name else { continue };
-        let start = object.database_span.as_ref().map_or(object.span.start, |database| database.start);
-        let dropped = edits.get(..removed).unwrap_or_default().iter().any(|edit| edit.range.contains(&start));
-        if !dropped {
-            splice(sql, object, name, &mapped, statement, default_database, charset, &mut edits)?;
+    let splicer = Splicer {
+        sql,
+        statement,
+        mapped: &mapped,
+        shared: shared_names(statement, &mapped),
+        default_database,
+        charset,
+    };
+    for ((object, name), dropped) in statement.objects.iter().zip(&mapped).zip(dropped) {
+        if let Some(name) = name
+            && !dropped
+        {
+            splicer.splice(object, name, &mut edits)?;
         }
     }
     edits.sort_by_key(|edit| edit.range.start);
@@ -81,74 +89,92 @@ pub fn rewrite(
     Ok(text)
 }
 
-/// The edits of one mention.
-#[allow(clippy::too_many_arguments, reason = "the parts of one call, split off for reading")]
-fn splice(
-    sql: &[u8],
-    object: &Object,
-    name: &MappedName,
-    mapped: &[Option<&MappedName>],
-    statement: &Statement,
-    default_database: &str,
-    charset: Charset,
-    edits: &mut Vec<Edit>,
-) -> Result<(), RewriteError> {
-    if object.object_type == ObjectType::Database {
-        // ALTER DATABASE without a name has no place in the text: the replica's default database is meant.
-        if name.database != object.database && !object.span.is_empty() {
-            let style = Style::of(sql, &object.span);
-            edits.push(Edit { range: object.span.clone(), text: style.write(&name.database, charset)? });
-        }
-        return Ok(());
+/// New names that tables of different databases share, so that a column cannot tell them apart by the name alone.
+fn shared_names<'n>(statement: &Statement, mapped: &[Option<&'n MappedName>]) -> HashSet<&'n str> {
+    let mut shared = HashSet::new();
+    let mut tables: HashMap<&str, (&str, &str)> = HashMap::new();
+    if !statement.objects.iter().any(|object| object.column_qualifier) {
+        return shared;
     }
-    let style = Style::of(sql, &object.span);
-    let qualifier = match &object.database_span {
-        Some(span) => {
-            if name.database != object.database {
-                let text = Style::of(sql, span).write(&name.database, charset)?;
-                edits.push(Edit { range: span.clone(), text });
-            }
-            None
+    for (object, name) in statement.objects.iter().zip(mapped) {
+        let Some(name) = name.filter(|_| !object.column_qualifier) else { continue };
+        let (database, old) = *tables.entry(&name.name).or_insert((&name.database, &object.name));
+        // Tables that had the same name before are as they were.
+        if database != name.database && old != object.name {
+            shared.insert(name.name.as_str());
         }
-        None if object.column_qualifier => {
-            // `t.c` means an unaliased table `t` in whatever database, unless two tables now have the same name.
-            let ambiguous = statement.objects.iter().zip(mapped).any(|(other, new)| {
-                !other.column_qualifier && new.is_some_and(|new| new.name == name.name && new.database != name.database)
-            });
-            ambiguous.then_some(&name.database)
-        }
-        None => {
-            let lent = object.inherits.and_then(|owner| {
-                let old = statement.objects.get(owner)?;
-                let new = mapped.get(owner).copied().flatten();
-                Some(new.map_or(old.database.as_str(), |new| new.database.as_str()))
-            });
-            (name.database != lent.unwrap_or(default_database)).then_some(&name.database)
-        }
-    };
-    if qualifier.is_none() && name.name == object.name {
-        return Ok(());
     }
-    let mut text = Vec::new();
-    if let Some(database) = qualifier {
-        let before = sql.get(..object.span.start).unwrap_or_default().trim_ascii_end();
-        if before.last() == Some(&b'.') && !object.column_qualifier {
-            return Err(RewriteError::LeadingPoint(object.name.clone()));
-        }
-        text = style.write(database, charset)?;
-        text.push(b'.');
-    }
-    if name.name == object.name {
-        text.extend_from_slice(sql.get(object.span.clone()).unwrap_or_default());
-    } else {
-        text.extend(style.write(&name.name, charset)?);
-    }
-    edits.push(Edit { range: object.span.clone(), text });
-    Ok(())
+    shared
 }
 
-/// The edits that take out the elements which are not kept, each with one comma.
-fn removals(statement: &Statement, kept: &[usize]) -> Result<Vec<Edit>, RewriteError> {
+/// What every mention's edits depend on.
+struct Splicer<'a> {
+    sql: &'a [u8],
+    statement: &'a Statement,
+    mapped: &'a [Option<&'a MappedName>],
+    shared: HashSet<&'a str>,
+    default_database: &'a str,
+    charset: Charset,
+}
+
+impl Splicer<'_> {
+    /// The edits of one mention.
+    fn splice(&self, object: &Object, name: &MappedName, edits: &mut Vec<Edit>) -> Result<(), RewriteError> {
+        if object.object_type == ObjectType::Database {
+            // ALTER DATABASE without a name has no place in the text: the replica's default database is meant.
+            if name.database != object.database && !object.span.is_empty() {
+                let style = Style::of(self.sql, &object.span);
+                edits.push(Edit { range: object.span.clone(), text: style.write(&name.database, self.charset)? });
+            }
+            return Ok(());
+        }
+        let style = Style::of(self.sql, &object.span);
+        let qualifier = match &object.database_span {
+            Some(span) => {
+                if name.database != object.database {
+                    let text = Style::of(self.sql, span).write(&name.database, self.charset)?;
+                    edits.push(Edit { range: span.clone(), text });
+                }
+                None
+            }
+            None if object.column_qualifier => {
+                // `t.c` means an unaliased table `t` in whatever database, unless two tables now have the same name.
+                let ambiguous = self.shared.contains(name.name.as_str());
+                ambiguous.then_some(&name.database)
+            }
+            None => {
+                let lent = object.inherits.and_then(|owner| {
+                    let old = self.statement.objects.get(owner)?;
+                    let new = self.mapped.get(owner).copied().flatten();
+                    Some(new.map_or(old.database.as_str(), |new| new.database.as_str()))
+                });
+                (name.database != lent.unwrap_or(self.default_database)).then_some(&name.database)
+            }
+        };
+        if qualifier.is_none() && name.name == object.name {
+            return Ok(());
+        }
+        let mut text = Vec::new();
+        if let Some(database) = qualifier {
+            let before = self.sql.get(..object.span.start).unwrap_or_default().trim_ascii_end();
+            if before.last() == Some(&b'.') && !object.column_qualifier {
+                return Err(RewriteError::LeadingPoint(object.name.clone()));
+            }
+            text = style.write(database, self.charset)?;
+            text.push(b'.');
+        }
+        if name.name == object.name {
+            text.extend_from_slice(self.sql.get(object.span.clone()).unwrap_or_default());
+        } else {
+            text.extend(style.write(&name.name, self.charset)?);
+        }
+        edits.push(Edit { range: object.span.clone(), text });
+        Ok(())
+    }
+}
+
+/// The edits that take out the elements which are not kept, each with one comma; `dropped` learns their objects.
+fn removals(statement: &Statement, kept: &[usize], dropped: &mut [bool]) -> Result<Vec<Edit>, RewriteError> {
     let mut keep = vec![false; statement.items.len()];
     for &index in kept {
         *keep.get_mut(index).ok_or(RewriteError::NoSuchElement(index))? = true;
@@ -160,6 +186,9 @@ fn removals(statement: &Statement, kept: &[usize]) -> Result<Vec<Edit>, RewriteE
     for (index, item) in statement.items.iter().enumerate() {
         if keep.get(index) == Some(&true) {
             continue;
+        }
+        for &object in &item.objects {
+            *dropped.get_mut(object).ok_or(RewriteError::NoSuchElement(object))? = true;
         }
         let range = if index < first {
             // Before the first that stays: up to the next element, so that the comma after goes.
