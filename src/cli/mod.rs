@@ -15,6 +15,7 @@ use crate::telemetry::{Escaped, init_logs};
 
 mod check;
 mod demo;
+mod explain;
 mod rewrite;
 mod run;
 mod serve;
@@ -48,6 +49,7 @@ struct CommandLine {
 enum Command {
     Run(run::Arguments),
     Check(check::Arguments),
+    Explain(explain::Arguments),
     Rewrite(rewrite::Arguments),
     Serve(serve::Arguments),
     Status(status::Arguments),
@@ -67,7 +69,7 @@ impl Command {
     fn default_log_level(&self) -> &'static str {
         match self {
             Self::Run(_) | Self::Serve(_) => "info",
-            Self::Check(_) | Self::Demo(_) | Self::Rewrite(_) | Self::Status(_) => "warn",
+            Self::Check(_) | Self::Demo(_) | Self::Explain(_) | Self::Rewrite(_) | Self::Status(_) => "warn",
         }
     }
 
@@ -75,6 +77,7 @@ impl Command {
         match self {
             Self::Run(arguments) => run::execute(&arguments),
             Self::Check(arguments) => check::execute(&arguments),
+            Self::Explain(arguments) => explain::execute(&arguments),
             Self::Rewrite(arguments) => rewrite::execute(&arguments),
             Self::Serve(arguments) => serve::execute(arguments),
             Self::Status(arguments) => status::execute(&arguments),

@@ -165,6 +165,11 @@ impl Judge<'_> {
             }
             return KindVerdict::Forward(if allowed { "ddl.allow" } else { "ddl.supported" });
         }
+        // Comments only. Nothing runs at the source, but a replica of another version may open a version comment in it.
+        if kind == "empty_query" && !(self.rules.selects_everything() && policy.unsupported == Choice::Forward) {
+            let sentence = "it holds nothing but comments".to_owned();
+            return KindVerdict::Not(Action::Skip, Reason::Unsupported, "ddl.unsupported", sentence);
+        }
         match action_of(policy.unsupported) {
             Action::Forward => KindVerdict::Forward("ddl.unsupported"),
             Action::Stop => KindVerdict::Not(
@@ -357,7 +362,8 @@ impl Judge<'_> {
                     (self.unselected_database(index, passing), object.name.clone())
                 }
             };
-            if !name_fits(&database) || !name_fits(&name) {
+            let fits = |new: &str, old: &str| new == old || name_fits(new);
+            if !fits(&database, &object.database) || !fits(&name, &object.name) {
                 let sentence =
                     format!("the new name {database}.{name} of {} is longer than 64 characters", self.name(index));
                 return self.ends(Action::Stop, Reason::UnmappableName, &rule, sentence);
@@ -438,6 +444,8 @@ impl Judge<'_> {
         let object = &self.statement.objects[index];
         if object.object_type == ObjectType::Database {
             object.database.clone()
+        } else if object.database.is_empty() {
+            format!("{} (in no database: there is no default)", object.name)
         } else {
             format!("{}.{}", object.database, object.name)
         }
