@@ -16,5 +16,6 @@ mod passthrough;
 mod policy;
 mod precheck;
 mod renamed;
+mod run;
 mod source;
 mod support;
