@@ -9,7 +9,7 @@ use crate::binlog::{Event, EventType, Header, Vendor, flags};
 use crate::fault::{Code, Fault};
 use crate::pipeline::coordinates::FilePosition;
 use crate::pipeline::{Seek, Stop, Stream};
-use crate::replica::backend::{BoxFuture, Feed, FeedState};
+use crate::replica::backend::FeedState;
 use crate::source::{DumpStart, EventStream};
 use crate::telemetry::{PolicedStatement, RouteTelemetry, StatementAction};
 
@@ -23,6 +23,7 @@ const BATCH_BYTES: usize = 1 << 20;
 /// A stream from a source through a route to one replica.
 pub(super) struct RouteFeed {
     source_name: String,
+    source_identity: String,
     events: EventStream,
     stream: Stream,
     telemetry: Arc<RouteTelemetry>,
@@ -49,6 +50,8 @@ struct Marks {
 /// What a stream is made of.
 pub(super) struct Parts {
     pub(super) source_name: String,
+    /// The server's uuid, or its id where it has none.
+    pub(super) source_identity: String,
     pub(super) events: EventStream,
     pub(super) primed: VecDeque<Bytes>,
     pub(super) stream: Stream,
@@ -69,6 +72,7 @@ impl RouteFeed {
         let seek = start.target.map(|target| Seek::new(target, &served, parts.replica, receiver, file));
         Self {
             source_name: parts.source_name,
+            source_identity: parts.source_identity,
             events: parts.events,
             stream: parts.stream,
             telemetry: parts.telemetry,
@@ -81,6 +85,31 @@ impl RouteFeed {
             marks: parts.index.map(|(index, rendering)| Marks { index, rendering, last: 0 }),
             _identity: parts.identity,
         }
+    }
+
+    /// Which server the stream comes from.
+    pub(super) fn source_identity(&self) -> &str {
+        &self.source_identity
+    }
+
+    /// Where the receiver of the replica is.
+    pub(super) fn served_position(&self) -> &FilePosition {
+        self.stream.served_position()
+    }
+
+    /// Whether the replica's place in the file is still looked for: nothing has been put out.
+    pub(super) fn is_seeking(&self) -> bool {
+        self.seek.is_some()
+    }
+
+    /// See [`crate::replica::backend::Feed::at_boundary`].
+    pub(super) fn is_at_boundary(&self) -> bool {
+        self.boundary && self.pending.is_none()
+    }
+
+    /// See [`crate::replica::backend::Feed::heartbeat_position`].
+    pub(super) fn heartbeat_position(&self) -> Option<FilePosition> {
+        (self.follows_gtid && self.boundary).then(|| self.stream.source_position().clone())
     }
 
     /// The next event; those that were read at the start come first.
@@ -106,7 +135,7 @@ impl RouteFeed {
         }
     }
 
-    async fn fill(&mut self, out: &mut Vec<Event>) -> Result<FeedState, Fault> {
+    pub(super) async fn fill(&mut self, out: &mut Vec<Event>) -> Result<FeedState, Fault> {
         if let Some(fault) = self.pending.take() {
             return Err(fault);
         }
@@ -182,19 +211,5 @@ impl RouteFeed {
         let step = pushed.map_err(|Stop { fault, .. }| fault)?;
         self.boundary = step.boundary;
         Ok(())
-    }
-}
-
-impl Feed for RouteFeed {
-    fn next<'a>(&'a mut self, out: &'a mut Vec<Event>) -> BoxFuture<'a, Result<FeedState, Fault>> {
-        Box::pin(self.fill(out))
-    }
-
-    fn at_boundary(&self) -> bool {
-        self.boundary && self.pending.is_none()
-    }
-
-    fn heartbeat_position(&self) -> Option<FilePosition> {
-        (self.follows_gtid && self.boundary).then(|| self.stream.source_position().clone())
     }
 }

@@ -3,6 +3,7 @@
 mod feed;
 mod identity;
 mod index;
+mod lasting;
 mod start;
 
 use std::collections::VecDeque;
@@ -22,6 +23,7 @@ use crate::telemetry::{Coordinates, RouteTelemetry, SourceContact};
 use feed::{Parts, RouteFeed};
 pub use identity::{Identities, Lease};
 use index::Index;
+use lasting::LastingFeed;
 use start::Start;
 
 /// How often the source speaks when it has nothing to say.
@@ -38,6 +40,11 @@ const BINLOG_SEND_ANNOTATE_ROWS: u16 = 2;
 
 /// One route behind its listener.
 pub struct RouteBackend {
+    core: Arc<Core>,
+}
+
+/// What the route's streams share.
+struct Core {
     source_name: String,
     endpoint: Endpoint,
     rules: Arc<RuleSet>,
@@ -56,9 +63,17 @@ impl RouteBackend {
         identities: Arc<Identities>,
         telemetry: Arc<RouteTelemetry>,
     ) -> Self {
-        Self { source_name, endpoint, rules, identities, telemetry, facts: Mutex::default(), index: Arc::default() }
+        let (facts, index) = (Mutex::default(), Arc::default());
+        Self { core: Arc::new(Core { source_name, endpoint, rules, identities, telemetry, facts, index }) }
     }
 
+    async fn start(&self, request: ReplicaRequest) -> Result<Box<dyn Feed>, Fault> {
+        let feed = self.core.open(&request).await?;
+        Ok(Box::new(LastingFeed::new(Arc::clone(&self.core), request, feed)))
+    }
+}
+
+impl Core {
     fn fault(&self, error: &SourceError) -> Fault {
         let fault = error.fault(&self.source_name);
         self.telemetry.failed(&fault);
@@ -101,7 +116,7 @@ impl RouteBackend {
         answer.map_err(|error| error.fault(&self.source_name))
     }
 
-    async fn start(&self, request: ReplicaRequest) -> Result<Box<dyn Feed>, Fault> {
+    async fn open(&self, request: &ReplicaRequest) -> Result<RouteFeed, Fault> {
         let mut client = self.connect().await?;
         let facts = self.read_facts(&mut client).await?;
         if !facts.log_bin {
@@ -113,8 +128,8 @@ impl RouteBackend {
         } else {
             Arc::new(self.rules.for_lower_case_table_names(facts.lower_case_table_names))
         };
-        let mut start = start::decide(&rules, &request)?;
-        let (mode, why) = start::coordinates(&rules, &request);
+        let mut start = start::decide(&rules, request)?;
+        let (mode, why) = start::coordinates(&rules, request);
         self.telemetry.numbered(Coordinates { mode, why });
 
         let replica = request.replica.uuid.clone().unwrap_or_else(|| request.replica.server_id.to_string());
@@ -125,8 +140,7 @@ impl RouteBackend {
         if facts.version.vendor == Vendor::MariaDb && rules.is_transparent() {
             flags |= request.flags & BINLOG_SEND_ANNOTATE_ROWS;
         }
-        let (vendor, asked) =
-            (request.replica.vendor, Asked { flags, session: session(&request), identity: &identity });
+        let (vendor, asked) = (request.replica.vendor, Asked { flags, session: session(request), identity: &identity });
         let rendering = start.rendering(&rules, vendor);
         let (events, primed) = match self.resume(&mut start, &rendering, &asked).await? {
             Some(resumed) => resumed,
@@ -139,7 +153,8 @@ impl RouteBackend {
             start: start.from.clone(),
             checksum: events.negotiated_checksum(),
         };
-        Ok(Box::new(RouteFeed::new(Parts {
+        Ok(RouteFeed::new(Parts {
+            source_identity: facts.server_uuid.clone().unwrap_or_else(|| format!("server id {}", facts.server_id)),
             source_name: self.source_name.clone(),
             events,
             primed,
@@ -149,7 +164,7 @@ impl RouteBackend {
             identity,
             replica: vendor,
             index: by_position.then(|| (Arc::clone(&self.index), rendering)),
-        })))
+        }))
     }
 
     async fn dump(&self, client: Client, start: &Start, asked: &Asked<'_>) -> Result<EventStream, Fault> {
@@ -214,11 +229,11 @@ fn session(request: &ReplicaRequest) -> Vec<String> {
 
 impl Backend for RouteBackend {
     fn facts(&self) -> BoxFuture<'_, Result<Arc<SourceFacts>, Fault>> {
-        Box::pin(self.current_facts())
+        Box::pin(self.core.current_facts())
     }
 
     fn query<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<ResultSet, Fault>> {
-        Box::pin(self.ask(sql))
+        Box::pin(self.core.ask(sql))
     }
 
     fn open(&self, request: ReplicaRequest) -> BoxFuture<'_, Result<Box<dyn Feed>, Fault>> {

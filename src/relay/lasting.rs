@@ -1,0 +1,264 @@
+//! A stream that outlives its connection to the source: the replica sees a pause.
+//!
+//! Between two groups it is known exactly what the replica has, so the stream is asked for again from there, with growing
+//! pauses, until it comes or the time is up. Inside a group the replica's connection is closed instead: servers take a stream
+//! up in the middle of a group only when they have asked for it themselves.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use crate::binlog::{Event, EventType, Gtid, MariaDbGtid};
+use crate::fault::{Code, Fault};
+use crate::gtid::{GtidSet, MariaDbGtidText, MariaDbPosition, Sid};
+use crate::pipeline::coordinates::FilePosition;
+use crate::replica::backend::{BoxFuture, Feed, FeedState, ReplicaRequest, ReplicaStart};
+
+use super::Core;
+use super::feed::RouteFeed;
+
+/// A source that is away for longer is the replica's to know about: its connection is closed.
+const RECONNECT_LIMIT: Duration = Duration::from_secs(60);
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// The variable in which MariaDB replicas say where they are.
+const CONNECT_STATE: &str = "slave_connect_state";
+
+/// The variable in which MariaDB replicas say where the stream shall end.
+const UNTIL: &str = "slave_until_gtid";
+
+/// What a replica has been sent, as far as it is needed to go on.
+#[derive(Debug)]
+enum Progress {
+    /// File and position: the feed itself knows.
+    Position,
+    MySql {
+        set: GtidSet,
+        open: Option<(Sid, u64)>,
+    },
+    MariaDb {
+        position: MariaDbPosition,
+        open: Option<MariaDbGtidText>,
+    },
+    /// A GTID that could not be read.
+    Lost,
+}
+
+impl Progress {
+    fn of(start: &ReplicaStart) -> Self {
+        match start {
+            ReplicaStart::FilePosition(_) => Self::Position,
+            ReplicaStart::MySqlGtid(set) => {
+                GtidSet::decode(set).map_or(Self::Lost, |set| Self::MySql { set, open: None })
+            }
+            ReplicaStart::MariaDbGtid(state) => {
+                state.parse().map_or(Self::Lost, |position| Self::MariaDb { position, open: None })
+            }
+        }
+    }
+
+    /// One event went out.
+    fn sent(&mut self, event: &Event) {
+        match (&mut *self, event.event_type()) {
+            (Self::MySql { .. }, EventType::GTID) => {
+                self.close();
+                match (self, Gtid::read(event.body())) {
+                    (Self::MySql { open, .. }, Ok(gtid)) => {
+                        let sid = Sid { uuid: Uuid::from_bytes(gtid.sid), tag: String::new() };
+                        *open = Some((sid, gtid.gno));
+                    }
+                    (progress, _) => *progress = Self::Lost,
+                }
+            }
+            (Self::MySql { .. }, EventType::GTID_TAGGED) => *self = Self::Lost,
+            (Self::MariaDb { .. }, EventType::MARIADB_GTID) => {
+                self.close();
+                let server_id = event.header().server_id;
+                match (self, MariaDbGtid::read(event.body())) {
+                    (Self::MariaDb { open, .. }, Ok(MariaDbGtid { sequence, domain, .. })) => {
+                        *open = Some(MariaDbGtidText { domain, server_id, sequence });
+                    }
+                    (progress, _) => *progress = Self::Lost,
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The group at hand is complete.
+    fn close(&mut self) {
+        match self {
+            Self::MySql { set, open } => {
+                if let Some((sid, number)) = open.take() {
+                    set.insert(sid, number);
+                }
+            }
+            Self::MariaDb { position, open } => {
+                if let Some(gtid) = open.take() {
+                    position.advance(gtid);
+                }
+            }
+            Self::Position | Self::Lost => {}
+        }
+    }
+
+    /// The request of a replica that has all this; `None` where that is not known.
+    fn request(&self, request: &ReplicaRequest, served: FilePosition) -> Option<ReplicaRequest> {
+        let mut request = request.clone();
+        request.start = match self {
+            Self::Position => ReplicaStart::FilePosition(served),
+            Self::MySql { set, .. } => ReplicaStart::MySqlGtid(set.encode().into()),
+            Self::MariaDb { position, .. } => {
+                let state = position.to_string();
+                for (name, value) in &mut request.replica.gtid_variables {
+                    if name == CONNECT_STATE {
+                        value.clone_from(&state);
+                    }
+                }
+                ReplicaStart::MariaDbGtid(state)
+            }
+            Self::Lost => return None,
+        };
+        Some(request)
+    }
+}
+
+enum State {
+    Streaming(Box<RouteFeed>),
+    Reconnecting(Reconnecting),
+}
+
+/// The task that asks for the stream again. It ends with whoever waits for it.
+struct Reconnecting {
+    task: JoinHandle<Result<RouteFeed, Fault>>,
+}
+
+impl Drop for Reconnecting {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// A [`RouteFeed`] that is replaced when its source is lost.
+pub(super) struct LastingFeed {
+    core: Arc<Core>,
+    request: ReplicaRequest,
+    source: String,
+    progress: Progress,
+    state: State,
+}
+
+impl LastingFeed {
+    pub(super) fn new(core: Arc<Core>, request: ReplicaRequest, feed: RouteFeed) -> Self {
+        let progress = Progress::of(&request.start);
+        let source = feed.source_identity().to_owned();
+        Self { core, request, source, progress, state: State::Streaming(Box::new(feed)) }
+    }
+
+    async fn fill(&mut self, out: &mut Vec<Event>) -> Result<FeedState, Fault> {
+        match &mut self.state {
+            State::Streaming(feed) => {
+                let start = out.len();
+                match feed.fill(out).await {
+                    Ok(state) => {
+                        for event in &out[start..] {
+                            self.progress.sent(event);
+                        }
+                        if feed.is_at_boundary() {
+                            self.progress.close();
+                        }
+                        if state == FeedState::EndOfStream && !self.may_end() {
+                            // What a server does when it is stopped.
+                            let fault = Fault::new(Code::SourceLost, "the source ended the stream");
+                            return self.reconnect(fault);
+                        }
+                        Ok(state)
+                    }
+                    Err(fault) if is_transient(fault.code) => self.reconnect(fault),
+                    Err(fault) => Err(fault),
+                }
+            }
+            State::Reconnecting(reconnecting) => {
+                let feed = (&mut reconnecting.task)
+                    .await
+                    .unwrap_or_else(|error| Err(Fault::new(Code::Internal, format!("reconnecting failed: {error}"))))?;
+                self.state = State::Streaming(Box::new(feed));
+                Ok(FeedState::More)
+            }
+        }
+    }
+
+    /// Whether the replica asked for a stream with an end: to the last event there is, or up to a GTID.
+    fn may_end(&self) -> bool {
+        self.request.non_blocking || self.request.replica.gtid_variables.iter().any(|(name, _)| name == UNTIL)
+    }
+
+    /// Asks for the stream again, if it is known from where.
+    fn reconnect(&mut self, fault: Fault) -> Result<FeedState, Fault> {
+        let State::Streaming(feed) = &self.state else { return Err(fault) };
+        let (served, whole) = (feed.served_position().clone(), feed.is_at_boundary());
+        let request =
+            if feed.is_seeking() { Some(self.request.clone()) } else { self.progress.request(&self.request, served) };
+        let Some(request) = request.filter(|_| (whole || feed.is_seeking()) && !self.may_end()) else {
+            return Err(fault);
+        };
+        self.core.telemetry.failed(&fault);
+        let task = tokio::spawn(again(Arc::clone(&self.core), request, self.source.clone(), fault));
+        // The old stream ends here, so that its identity is free for the new one.
+        self.state = State::Reconnecting(Reconnecting { task });
+        Ok(FeedState::More)
+    }
+}
+
+fn is_transient(code: Code) -> bool {
+    matches!(code, Code::SourceLost | Code::SourceSilent | Code::SourceUnreachable)
+}
+
+async fn again(core: Arc<Core>, request: ReplicaRequest, source: String, fault: Fault) -> Result<RouteFeed, Fault> {
+    let (route, began) = (core.telemetry.route().to_owned(), Instant::now());
+    warn!(route, error = %fault, "the source is lost: connecting again while the replica waits");
+    let mut pause = FIRST_PAUSE;
+    loop {
+        sleep(pause).await;
+        match core.open(&request).await {
+            Ok(feed) if feed.source_identity() == source => {
+                info!(route, seconds = began.elapsed().as_secs_f32(), "the source is back: the stream goes on");
+                return Ok(feed);
+            }
+            Ok(feed) => {
+                let now = feed.source_identity();
+                let message = format!("another server answers for the source ({now} instead of {source})");
+                return Err(Fault::new(Code::SourceLost, message));
+            }
+            Err(fault) if is_transient(fault.code) && began.elapsed() < RECONNECT_LIMIT => {
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+            Err(fault) => return Err(fault),
+        }
+    }
+}
+
+impl Feed for LastingFeed {
+    fn next<'a>(&'a mut self, out: &'a mut Vec<Event>) -> BoxFuture<'a, Result<FeedState, Fault>> {
+        Box::pin(self.fill(out))
+    }
+
+    fn at_boundary(&self) -> bool {
+        match &self.state {
+            State::Streaming(feed) => feed.is_at_boundary(),
+            State::Reconnecting(_) => true,
+        }
+    }
+
+    fn heartbeat_position(&self) -> Option<FilePosition> {
+        match &self.state {
+            State::Streaming(feed) => feed.heartbeat_position(),
+            State::Reconnecting(_) => None,
+        }
+    }
+}
