@@ -6,6 +6,7 @@ pub mod binlog;
 pub mod cli;
 pub mod config;
 pub mod ddl;
+pub mod decode;
 pub mod demo;
 pub mod fault;
 pub mod gtid;

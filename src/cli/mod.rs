@@ -14,6 +14,7 @@ use crate::fault::{Code, Fault};
 use crate::telemetry::{Escaped, init_logs};
 
 mod check;
+mod decode;
 mod demo;
 mod explain;
 mod rewrite;
@@ -50,6 +51,7 @@ enum Command {
     Run(run::Arguments),
     Check(check::Arguments),
     Explain(explain::Arguments),
+    Decode(decode::Arguments),
     Rewrite(rewrite::Arguments),
     Serve(serve::Arguments),
     Status(status::Arguments),
@@ -69,7 +71,12 @@ impl Command {
     fn default_log_level(&self) -> &'static str {
         match self {
             Self::Run(_) | Self::Serve(_) => "info",
-            Self::Check(_) | Self::Demo(_) | Self::Explain(_) | Self::Rewrite(_) | Self::Status(_) => "warn",
+            Self::Check(_)
+            | Self::Decode(_)
+            | Self::Demo(_)
+            | Self::Explain(_)
+            | Self::Rewrite(_)
+            | Self::Status(_) => "warn",
         }
     }
 
@@ -78,6 +85,7 @@ impl Command {
             Self::Run(arguments) => run::execute(&arguments),
             Self::Check(arguments) => check::execute(&arguments),
             Self::Explain(arguments) => explain::execute(&arguments),
+            Self::Decode(arguments) => decode::execute(&arguments),
             Self::Rewrite(arguments) => rewrite::execute(&arguments),
             Self::Serve(arguments) => serve::execute(arguments),
             Self::Status(arguments) => status::execute(&arguments),
