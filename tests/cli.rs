@@ -27,7 +27,7 @@ fn help_names_every_command_and_ends_with_0() {
     let output = replproxy(&["--help"]);
     assert_eq!(output.status.code(), Some(0));
     let help = stdout(&output);
-    for command in ["run", "check", "explain", "rewrite", "serve", "status", "demo"] {
+    for command in ["run", "check", "decode", "explain", "rewrite", "serve", "status", "demo"] {
         assert!(help.contains(&format!("\n  {command} ")), "{command} is not in:\n{help}");
         let output = replproxy(&[command, "--help"]);
         assert_eq!(output.status.code(), Some(0));

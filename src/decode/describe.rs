@@ -245,6 +245,12 @@ impl Describer {
                 let mut cursor = Cursor::new(body);
                 let length = cursor.u32()? as usize;
                 described.detail("variable", text(cursor.take(length)?));
+                let is_null = cursor.u8()? != 0;
+                if self.with_rows && !is_null {
+                    let _type_and_character_set = cursor.take(1 + 4)?;
+                    let length = cursor.u32()? as usize;
+                    described.detail("value", text(cursor.take(length)?));
+                }
             }
             EventType::BINLOG_CHECKPOINT => {
                 let mut cursor = Cursor::new(body);
