@@ -17,6 +17,7 @@ mod passthrough;
 mod policy;
 mod precheck;
 mod renamed;
+mod replica;
 mod run;
 mod source;
 mod support;

@@ -37,9 +37,6 @@ const MAX_ANSWER_BYTES: usize = 16 << 20;
 /// How many statements one session may have prepared.
 const MAX_PREPARED: usize = 64;
 
-/// `ER_MAX_PREPARED_STMT_COUNT_REACHED` has its own number in servers; this is the general one.
-const OTHER_ERROR: u16 = server_error::UNKNOWN;
-
 /// Whether opensrv may see a command. `payload` is the whole packet. What it would take wrongly (too short, or parameters, which
 /// no question here has) stays outside.
 pub(crate) fn is_served(payload: &[u8]) -> bool {
@@ -238,7 +235,7 @@ impl Shim {
         match decided {
             Answer::Forward { sql, null_column } => match here.backend.query(&sql).await {
                 Ok(result) if size(&result) > MAX_ANSWER_BYTES => Answer::Error {
-                    code: OTHER_ERROR,
+                    code: server_error::UNKNOWN,
                     text: format!("{}: an answer of more than {MAX_ANSWER_BYTES} bytes", Code::LimitReached),
                 },
                 Ok(result) => Answer::Rows(result),
@@ -246,7 +243,7 @@ impl Shim {
                     Some(column) => {
                         Answer::Rows(ResultSet { columns: vec![column], rows: vec![vec![None]], affected_rows: 0 })
                     }
-                    None => Answer::Error { code: OTHER_ERROR, text: fault.to_string() },
+                    None => Answer::Error { code: server_error::UNKNOWN, text: fault.to_string() },
                 },
             },
             Answer::AttachedReplicas { modern } => {
@@ -380,5 +377,91 @@ impl<W: AsyncWrite + Send + Unpin> AsyncMysqlShim<W> for Shim {
     async fn on_init<'a>(&'a mut self, database: &'a str, writer: InitWriter<'a, W>) -> io::Result<()> {
         lock(&self.surroundings.asker).database = Some(database.to_owned());
         writer.ok().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::fault::Fault;
+    use crate::replica::{Feed, ReplicaRequest};
+    use crate::source::ServerVersion;
+
+    struct Nobody;
+
+    impl Backend for Nobody {
+        fn facts(&self) -> BoxFuture<'_, Result<Arc<SourceFacts>, Fault>> {
+            Box::pin(async { Err(Fault::new(Code::SourceUnreachable, "nobody")) })
+        }
+
+        fn query<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<ResultSet, Fault>> {
+            // An answer that has to be waited for: opensrv must not be taken for idle meanwhile.
+            Box::pin(async {
+                tokio::task::yield_now().await;
+                Err(Fault::new(Code::SourceUnreachable, "nobody"))
+            })
+        }
+
+        fn open(&self, _: ReplicaRequest) -> BoxFuture<'_, Result<Box<dyn Feed>, Fault>> {
+            Box::pin(async { Err(Fault::new(Code::SourceUnreachable, "nobody")) })
+        }
+    }
+
+    async fn console() -> Console {
+        let version = ServerVersion::parse("8.0.41").expect("a version");
+        Console::start(Surroundings {
+            backend: Arc::new(Nobody),
+            facts: Arc::new(SourceFacts::of(version, BTreeMap::new())),
+            registry: Registry::new(),
+            listener: "test".to_owned(),
+            asker: Arc::default(),
+        })
+        .await
+        .expect("opensrv takes the canned login")
+    }
+
+    #[tokio::test]
+    async fn opensrv_has_never_more_than_the_one_packet_that_it_has_asked_for() {
+        let mut console = console().await;
+        for length in [1, 4000, 4096, 5000, 200_000, 3] {
+            let command = format!("\x03SELECT '{}'", "y".repeat(length));
+            let answer = console.exchange(command.as_bytes()).await.expect("an answer");
+            assert!(answer.len() > length);
+            let pipe = lock(&console.pipe);
+            assert_eq!(pipe.input.len(), command.len() + 4, "one packet and nothing else was in the pipe");
+            assert_eq!(pipe.taken, pipe.input.len(), "all of it was taken before the answer counted as complete");
+            assert!(pipe.asks && pipe.output.is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_takes_time_is_waited_for() {
+        let mut console = console().await;
+        let answer = console.exchange(b"\x03SHOW BINARY LOGS").await.expect("an answer");
+        assert_eq!(answer[4], 0xff, "the source's fault as an error packet");
+        let answer = console.exchange(b"\x0e").await.expect("an answer");
+        assert_eq!((answer[3], answer[4]), (1, 0));
+    }
+
+    #[test]
+    fn what_opensrv_takes_wrongly_stays_outside() {
+        for (payload, served) in [
+            (&b"\x03SELECT 1"[..], true),
+            (b"\x0e", true),
+            (b"\x0e\0", false),
+            (b"\x17\x01\0\0\0\0\x01\0\0", false),
+            (b"\x17\x01\0\0\0\0\x01\0\0\0", true),
+            (b"\x19\x01\0", false),
+            (b"\x18\x01\0\0\0\0\0x", false),
+            (b"\x12", false),
+            (b"\x15", false),
+            (b"\x11root", false),
+            (b"\x01", false),
+            (b"", false),
+        ] {
+            assert_eq!(is_served(payload), served, "{payload:?}");
+        }
     }
 }

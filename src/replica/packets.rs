@@ -69,7 +69,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PacketStream<S> {
         (self.stream, self.sequence)
     }
 
-    /// The next packet of the current exchange, of at most `limit` bytes. Nothing is allocated for a longer one.
+    /// The next packet of the current exchange, of at most `limit` bytes. Nothing is allocated for a longer one. An answer, also to
+    /// a packet that is refused here, has the number after the packet's.
     pub(crate) async fn read(&mut self, limit: usize) -> Result<Vec<u8>, ReadError> {
         let mut header = [0; PACKET_HEADER_LENGTH];
         if self.stream.read(&mut header[..1]).await? == 0 {
@@ -78,14 +79,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PacketStream<S> {
         self.stream.read_exact(&mut header[1..]).await?;
         let [a, b, c, found] = header;
         let length = u32::from_le_bytes([a, b, c, 0]) as usize;
-        if found != self.sequence {
-            return Err(ReadError::OutOfSequence { expected: self.sequence, found });
+        let expected = std::mem::replace(&mut self.sequence, found.wrapping_add(1));
+        if found != expected {
+            return Err(ReadError::OutOfSequence { expected, found });
         }
         // The largest length would be continued by another packet, which no phase allows.
         if length > limit {
             return Err(ReadError::TooLong { length, limit });
         }
-        self.sequence = found.wrapping_add(1);
         let mut payload = vec![0; length];
         self.stream.read_exact(&mut payload).await?;
         Ok(payload)

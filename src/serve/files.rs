@@ -158,9 +158,8 @@ impl Beginning {
         for _ in 0..EVENTS_BEFORE_FIRST_GROUP {
             let event = match reader.next_event() {
                 Ok(Some(event)) => event,
-                // A file that is being written may end anywhere.
-                Ok(None) | Err(FileError::Truncated { .. }) => break,
-                Err(error) => return Err(file_fault(&file.path, &error)),
+                // What is wrong in a file is for the stream to tell, where it happens.
+                Ok(None) | Err(_) => break,
             };
             beginning.first_group = match event.event_type() {
                 EventType::FORMAT_DESCRIPTION => {

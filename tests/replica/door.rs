@@ -1,0 +1,286 @@
+//! Greeting, TLS, login, and what is cut by limits.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use replproxy::fault::{Code, Fault};
+use replproxy::replica::ServerTls;
+use replproxy::secret::Secret;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::client::{Client, Reply, SSL, error, framed, login, login_head, native, sha2};
+use super::scripted::Stage;
+
+const NATIVE: &str = "mysql_native_password";
+const SHA2: &str = "caching_sha2_password";
+
+/// Logs in and returns the last answer; `plugin` is what the client prefers.
+async fn log_in(stage: &Stage, user: &str, password: &str, plugin: Option<&str>) -> Reply {
+    let mut client = Client::greeted(stage.connect()).await;
+    let first = match plugin {
+        Some(NATIVE) | None => native(&client.challenge, password),
+        // What a client has computed for another plugin than was greeted it keeps to itself.
+        _ => Vec::new(),
+    };
+    client.write(&login(user, &first, plugin, &[])).await;
+    let packet = client.read().await.expect("an answer");
+    if packet[0] != 0xfe {
+        return if packet[0] == 0 { Reply::Ok } else { error(&packet) };
+    }
+    let end = packet.iter().position(|&byte| byte == 0).expect("a plugin name");
+    let named = std::str::from_utf8(&packet[1..end]).expect("UTF-8");
+    let challenge: [u8; 20] = packet[end + 1..end + 21].try_into().expect("a challenge");
+    assert_ne!(challenge, client.challenge, "a new challenge");
+    let proof = if named == SHA2 { sha2(&challenge, password) } else { native(&challenge, password) };
+    client.write(&proof).await;
+    let packet = client.read().await.expect("an answer");
+    if packet == [1, 3] {
+        assert_eq!(named, SHA2);
+        return client.reply().await;
+    }
+    if packet[0] == 0 { Reply::Ok } else { error(&packet) }
+}
+
+#[tokio::test]
+async fn the_right_password_opens_the_door_with_every_plugin() {
+    let stage = Stage::new();
+    for plugin in [Some(NATIVE), Some(SHA2), Some("sha256_password"), Some("client_ed25519"), None] {
+        assert_eq!(log_in(&stage, "repl", "secret", plugin).await, Reply::Ok, "{plugin:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_password_or_user_is_refused_with_every_plugin() {
+    let stage = Stage::new();
+    for plugin in [Some(NATIVE), Some(SHA2), Some("client_ed25519"), None] {
+        for (user, password) in [("repl", "Secret"), ("repl", ""), ("Repl", "secret"), ("", "secret"), ("root", "")] {
+            let reply = log_in(&stage, user, password, plugin).await;
+            let (number, text) = reply.error();
+            assert_eq!(number, 1045, "{plugin:?} {user:?} {password:?}");
+            assert!(text.starts_with(&format!("Access denied for user '{user}'@'10.0.0.9'")), "{text}");
+            assert!(text.contains("RPX-3001") && !text.contains("ecret"), "{text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_empty_password_is_one_too() {
+    let stage = Stage::with(|config| config.password = Secret::new(""));
+    for plugin in [Some(NATIVE), Some(SHA2), None] {
+        assert_eq!(log_in(&stage, "repl", "", plugin).await, Reply::Ok, "{plugin:?}");
+        assert_eq!(log_in(&stage, "repl", "x", plugin).await.error().0, 1045, "{plugin:?}");
+    }
+}
+
+#[tokio::test]
+async fn greetings_have_ids_and_challenges_of_their_own() {
+    let stage = Stage::new();
+    let one = Client::greeted(stage.connect()).await;
+    let other = Client::greeted(stage.connect()).await;
+    assert_ne!(one.thread_id, other.thread_id);
+    assert_ne!(one.challenge, other.challenge);
+    assert_eq!((one.version.as_str(), one.capabilities & SSL), ("5.7.29-log", 0));
+    stage.source_is(Ok("5.5.5-10.11.19-MariaDB-log"));
+    assert_eq!(Client::greeted(stage.connect()).await.version, "5.5.5-10.11.19-MariaDB-log");
+    stage.source_is(Ok("11.8.6-MariaDB"));
+    assert_eq!(Client::greeted(stage.connect()).await.version, "11.8.6-MariaDB");
+}
+
+#[tokio::test]
+async fn an_unreachable_source_is_told_in_place_of_a_greeting() {
+    let stage = Stage::new();
+    stage.source_is(Err(Fault::new(Code::SourceUnreachable, "source `primary` (db1:3306): refused")));
+    let mut client = stage.connect();
+    let mut bytes = Vec::new();
+    client.read_to_end(&mut bytes).await.expect("a packet and an end");
+    let reply = error(&bytes[4..]);
+    let (number, text) = reply.error();
+    assert_eq!((bytes[3], number), (0, 1105));
+    assert!(text.starts_with("RPX-2001: source `primary`") && text.contains("(next: "), "{text}");
+}
+
+#[tokio::test]
+async fn a_source_that_went_away_is_told_when_a_replica_registers() {
+    let stage = Stage::new();
+    drop(Client::logged_in(stage.connect(), &[]).await);
+    stage.source_is(Err(Fault::new(Code::SourceUnreachable, "source `primary` (db1:3306): refused")));
+    let mut client = Client::logged_in(stage.connect(), &[]).await;
+    assert_eq!(client.query("SELECT @@GLOBAL.SERVER_ID").await.value(), "11");
+    let reply = client.command(&[&[0x15, 7, 0, 0, 0, 0, 0, 0][..], &[0; 10]].concat()).await;
+    assert!(reply.error().1.starts_with("RPX-2001"), "{reply:?}");
+}
+
+/// Trusts anybody: these tests are about the protocol around TLS.
+#[derive(Debug)]
+struct Gullible;
+
+impl ServerCertVerifier for Gullible {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &rustls::DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &rustls::DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+        rustls::crypto::ring::default_provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// A stream that puts something in front of the first write.
+struct InFront<S> {
+    stream: S,
+    first: Vec<u8>,
+}
+
+impl<S: tokio::io::AsyncRead + Unpin> tokio::io::AsyncRead for InFront<S> {
+    fn poll_read(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+        buffer: &mut tokio::io::ReadBuf<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::pin::Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl<S: tokio::io::AsyncWrite + Unpin> tokio::io::AsyncWrite for InFront<S> {
+    fn poll_write(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+        bytes: &[u8],
+    ) -> std::task::Poll<std::io::Result<usize>> {
+        let first = std::mem::take(&mut self.first);
+        let all = [&first[..], bytes].concat();
+        std::pin::Pin::new(&mut self.stream).poll_write(context, &all).map_ok(|written| written - first.len())
+    }
+
+    fn poll_flush(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::pin::Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::pin::Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[tokio::test]
+async fn tls_begins_right_behind_its_request_also_in_one_segment() {
+    let stage = Stage::with(|config| config.tls = ServerTls::generated(None, true).expect("a certificate"));
+    let client = Client::greeted(stage.connect()).await;
+    assert_ne!(client.capabilities & SSL, 0);
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Gullible))
+        .with_no_client_auth();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    let request = framed(&login_head(1 << 9 | 1 << 15 | 1 << 19 | SSL), 1);
+    let (stream, rest) = client.without_stream();
+    let stream = InFront { stream, first: request };
+    let name = ServerName::try_from("replproxy").expect("a name");
+    let secured = connector.connect(name, stream).await.expect("TLS");
+    let Client { challenge, version, thread_id, capabilities, .. } = rest;
+    let mut client = Client { stream: secured, sequence: 2, challenge, version, thread_id, capabilities };
+    let proof = native(&client.challenge, "secret");
+    client.write(&login("repl", &proof, Some(NATIVE), &[])).await;
+    assert_eq!(client.reply().await, Reply::Ok);
+    assert_eq!(client.query("SELECT 1").await.value(), "1");
+}
+
+#[tokio::test]
+async fn where_tls_is_required_a_plain_login_is_told_so() {
+    let stage = Stage::with(|config| config.tls = ServerTls::generated(None, true).expect("a certificate"));
+    let reply = log_in(&stage, "repl", "secret", Some(NATIVE)).await;
+    assert_eq!(reply.error().0, 3159);
+    assert!(reply.error().1.contains("insecure transport") && reply.error().1.contains("RPX-3002"), "{reply:?}");
+}
+
+#[tokio::test]
+async fn silence_is_cut_by_the_login_s_time_limit() {
+    let stage = Stage::with(|config| config.limits.login_timeout = Duration::from_millis(50));
+    let mut client = Client::greeted(stage.connect()).await;
+    assert!(client.is_cut().await);
+    assert!(stage.registry.snapshot().is_empty());
+}
+
+#[tokio::test]
+async fn a_login_of_20_mib_is_cut_at_its_header() {
+    let stage = Stage::new();
+    let mut client = Client::greeted(stage.connect()).await;
+    client.stream.write_all(b"\xff\xff\xff\x01").await.expect("room");
+    client.sequence = 2;
+    client.stream.write_all(&vec![0; 1 << 19]).await.expect("the pipe holds it");
+    assert_eq!(client.reply().await.error().0, 1153);
+    assert!(client.is_cut().await);
+}
+
+#[tokio::test]
+async fn a_login_out_of_sequence_is_cut() {
+    let stage = Stage::new();
+    let mut client = Client::greeted(stage.connect()).await;
+    let proof = native(&client.challenge, "secret");
+    client.stream.write_all(&framed(&login("repl", &proof, Some(NATIVE), &[]), 5)).await.expect("room");
+    client.sequence = 6;
+    assert_eq!(client.reply().await.error().0, 1156);
+    assert!(client.is_cut().await);
+}
+
+#[tokio::test]
+async fn damaged_logins_are_answered() {
+    let stage = Stage::new();
+    let whole = login("repl", &[1; 20], Some(NATIVE), &[("a", "b")]);
+    for length in 0..whole.len() {
+        let mut client = Client::greeted(stage.connect()).await;
+        client.write(&whole[..length]).await;
+        let packet = client.read().await.expect("an answer");
+        assert!([0xff, 0xfe].contains(&packet[0]), "{length}: {packet:?}");
+    }
+    let mut client = Client::greeted(stage.connect()).await;
+    client.write(&[0; 64]).await;
+    assert_eq!(client.reply().await.error().0, 1251);
+}
+
+#[tokio::test]
+async fn more_logins_at_a_time_than_allowed_are_told_so() {
+    let stage = Stage::with(|config| config.limits.logins = 2);
+    let first = Client::greeted(stage.connect()).await;
+    let _second = Client::greeted(stage.connect()).await;
+    let mut bytes = Vec::new();
+    stage.connect().read_to_end(&mut bytes).await.expect("a packet and an end");
+    assert!(error(&bytes[4..]).error().1.starts_with("RPX-5005"));
+    drop(first);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(log_in(&stage, "repl", "secret", Some(NATIVE)).await, Reply::Ok);
+}
