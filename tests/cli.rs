@@ -90,8 +90,8 @@ fn status_object(healthy: bool) -> Value {
             "events_received": 10, "bytes_received": 1000, "events_sent": 5, "bytes_sent": 500, "transactions_sent": 2, "attaches": 1,
             "replicas_attached": 0, "lag_seconds": null,
             "statements": {
-                "counted": [{ "action": "skip", "rule": "ddl.unsupported", "count": 1 }],
-                "last": [{ "action": "skip", "rule": "ddl.unsupported", "reason": "not on the list", "kind": "create_trigger",
+                "counted": [{ "action": "skip", "reason": "unsupported", "rule": "ddl.unsupported", "count": 1 }],
+                "last": [{ "action": "skip", "rule": "ddl.unsupported", "reason": "unsupported", "kind": "create_trigger",
                            "file": "binlog.000001", "position": 4, "at": "2026-01-01T00:00:00Z" }]
             }
         }],

@@ -284,7 +284,10 @@ impl Progress {
         self.receiver.receive(&event);
         sent.events += 1;
         sent.bytes += event.raw().len() as u64;
-        sent.newest = sent.newest.max(event.header().timestamp);
+        // The times of these are the file's, which may be old.
+        if !matches!(event.event_type(), EventType::FORMAT_DESCRIPTION | EventType::PREVIOUS_GTIDS) {
+            sent.newest = sent.newest.max(event.header().timestamp);
+        }
         sent.transactions += u64::from(self.boundary.passes(&event, self.format.as_ref()));
         event
     }

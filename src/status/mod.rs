@@ -107,7 +107,7 @@ pub struct CoordinatesStatus {
 /// What the policy did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatementsStatus {
-    /// How often each pair of action and rule applied.
+    /// How often each action was taken for each reason and rule.
     pub counted: Vec<CountedStatements>,
     /// The newest ones, oldest first.
     pub last: Vec<LastStatement>,
@@ -118,6 +118,8 @@ pub struct StatementsStatus {
 pub struct CountedStatements {
     /// `skip`, `split` or `stop`.
     pub action: String,
+    /// Why: the same stable word as in `explain` and in the metrics.
+    pub reason: String,
     /// The configuration key that decided.
     pub rule: String,
     /// How many since the start.
@@ -131,7 +133,7 @@ pub struct LastStatement {
     pub action: String,
     /// The configuration key that decided.
     pub rule: String,
-    /// Why, in words.
+    /// Why: the same stable word as in `explain` and in the metrics.
     pub reason: String,
     /// Its kind.
     pub kind: String,
@@ -223,8 +225,9 @@ impl RouteStatus {
             .coordinates
             .as_ref()
             .map(|coordinates| CoordinatesStatus { mode: coordinates.mode.to_owned(), why: coordinates.why.clone() });
-        let counted = picture.statements.iter().map(|(action, rule, count)| CountedStatements {
+        let counted = picture.statements.iter().map(|(action, reason, rule, count)| CountedStatements {
             action: action.as_str().to_owned(),
+            reason: reason.clone(),
             rule: rule.clone(),
             count: *count,
         });

@@ -50,7 +50,14 @@ fn render_route(text: &mut String, route: &RouteStatus, status: &Status) {
         let _ = writeln!(text, "    next: {}", error.next);
     }
     for counted in &route.statements.counted {
-        let _ = writeln!(text, "  {} {} by {}", counted.count, done(&counted.action), Escaped(&counted.rule));
+        let _ = writeln!(
+            text,
+            "  {} {} ({}) by {}",
+            counted.count,
+            done(&counted.action),
+            Escaped(&counted.reason),
+            Escaped(&counted.rule)
+        );
     }
     for last in &route.statements.last {
         let _ = writeln!(

@@ -4,10 +4,12 @@ use metrics::{Unit, describe_counter, describe_gauge};
 
 /// Label: the route's name as in the configuration.
 pub const LABEL_ROUTE: &str = "route";
-/// Label: what was done with a statement: `skip`, `split`, `rewrite` or `stop`.
+/// Label: what was done with a statement: `skip`, `split` or `stop`.
 pub const LABEL_ACTION: &str = "action";
 /// Label: the configuration key that decided about a statement, for example `ddl.unsupported` or `objects`.
 pub const LABEL_RULE: &str = "rule";
+/// Label: why, in the same stable word as in `explain`, for example `not_selected` or `unsupported`.
+pub const LABEL_REASON: &str = "reason";
 /// Label: an error code of the catalogue, for example `RPX-2001`.
 pub const LABEL_CODE: &str = "code";
 /// Label: `kept` (the new configuration was bad) or `applied`.

@@ -13,7 +13,7 @@ use crate::fault::{Code, Fault};
 
 /// How many policed statements `status` can list; older ones are only counted.
 pub const KEPT_STATEMENTS: usize = 16;
-/// How many different (action, rule) pairs are counted apart; a configuration has far fewer.
+/// How many different (action, reason, rule) triples are counted apart; a configuration has far fewer.
 const MAX_STATEMENT_RULES: usize = 1024;
 /// How many replicas' faults are remembered; beyond it the oldest is forgotten.
 const MAX_FAULTS: usize = 1024;
@@ -52,7 +52,7 @@ pub struct PolicedStatement {
     pub action: StatementAction,
     /// The configuration key that decided, for example `ddl.unsupported`.
     pub rule: String,
-    /// Why, in words.
+    /// Why: the same stable word as in `explain`.
     pub reason: String,
     /// The statement's kind, for example `create_trigger`.
     pub kind: String,
@@ -109,7 +109,8 @@ struct StandingFault {
 
 #[derive(Default)]
 struct Statements {
-    counted: BTreeMap<(StatementAction, String), (u64, Counter)>,
+    /// By action, reason and rule.
+    counted: BTreeMap<(StatementAction, String, String), (u64, Counter)>,
     last: VecDeque<(SystemTime, PolicedStatement)>,
 }
 
@@ -208,8 +209,8 @@ pub struct RoutePicture {
     pub transactions: u64,
     /// Dumps opened.
     pub attaches: u64,
-    /// Statements by (action, rule).
-    pub statements: Vec<(StatementAction, String, u64)>,
+    /// How many statements by action, reason and rule.
+    pub statements: Vec<(StatementAction, String, String, u64)>,
     /// The newest policed statements, oldest first.
     pub last_statements: Vec<(SystemTime, PolicedStatement)>,
     /// Numbering, known after the first attach.
@@ -277,11 +278,11 @@ impl RouteTelemetry {
     /// The policy did something about a statement.
     pub fn policed(&self, statement: PolicedStatement) {
         let mut statements = lock(&self.statements);
-        let key = (statement.action, statement.rule.clone());
+        let key = (statement.action, statement.reason.clone(), statement.rule.clone());
         if statements.counted.len() < MAX_STATEMENT_RULES || statements.counted.contains_key(&key) {
-            let (count, handle) = statements.counted.entry(key).or_insert_with_key(|(action, rule)| {
+            let (count, handle) = statements.counted.entry(key).or_insert_with_key(|(action, reason, rule)| {
                 let handle = counter!(names::STATEMENTS, names::LABEL_ROUTE => self.route.clone(),
-                    names::LABEL_ACTION => action.as_str(), names::LABEL_RULE => rule.clone());
+                    names::LABEL_ACTION => action.as_str(), names::LABEL_REASON => reason.clone(), names::LABEL_RULE => rule.clone());
                 (0, handle)
             });
             *count += 1;
@@ -379,7 +380,9 @@ impl RouteTelemetry {
         };
         let (statements, last_statements) = {
             let statements = lock(&self.statements);
-            let counted = statements.counted.iter().map(|((action, rule), (count, _))| (*action, rule.clone(), *count));
+            let counted = statements.counted.iter();
+            let counted =
+                counted.map(|((action, reason, rule), (count, _))| (*action, reason.clone(), rule.clone(), *count));
             (counted.collect(), statements.last.iter().cloned().collect())
         };
         self.healthy.set(if healthy { 1.0 } else { 0.0 });
@@ -559,14 +562,17 @@ mod tests {
             route.policed(PolicedStatement {
                 action: StatementAction::Skip,
                 rule: "ddl.unsupported".to_owned(),
-                reason: "not on the list".to_owned(),
+                reason: "unsupported".to_owned(),
                 kind: "create_trigger".to_owned(),
                 file: "binlog.000001".to_owned(),
                 position,
             });
         }
         let picture = route.picture();
-        assert_eq!(picture.statements, [(StatementAction::Skip, "ddl.unsupported".to_owned(), 100)]);
+        assert_eq!(
+            picture.statements,
+            [(StatementAction::Skip, "unsupported".to_owned(), "ddl.unsupported".to_owned(), 100)]
+        );
         assert_eq!(picture.last_statements.len(), KEPT_STATEMENTS);
         assert_eq!(picture.last_statements.last().map(|(_, last)| last.position), Some(99));
     }
