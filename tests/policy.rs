@@ -115,3 +115,56 @@ fn every_kind_that_servers_write_to_binlogs_has_a_name_in_the_configuration() {
     }
     assert!(seen > 40, "only {seen} kinds");
 }
+
+/// One in this many statements of the corpus is judged in the dev profile, to stay within seconds.
+const SAMPLE: usize = if cfg!(debug_assertions) { 53 } else { 2 };
+
+/// Where the rules say that nothing can grow, no statement of the public corpus comes out longer, nor does its default database:
+/// file-and-position replicas are promised the source's own coordinates then.
+#[test]
+fn nothing_grows_where_the_rules_say_so() {
+    let statements = crate::ddl_corpus::statements();
+    let routes = [
+        "database = \"corpus_db\"\nrename = \"corpus_xx\"",
+        "database = \"corpus_*\"\nrename = \"c_*\"",
+        "table = \"corpus_db.*\"\nrename = \"c.*\"",
+        "table = \"corpus_db.t1\"\nrename = \"corpus_xx.t2\"",
+        "table = \"corpus_db.*\"\n\n[[routes.r.objects]]\nexclude = \"corpus_db.t1\"",
+        "table = \"corpus_db.t?\"\n\n[[routes.r.objects]]\ntable = \"corpus_db.t1\"\nrename = \"corpus_db.x1\"",
+        "database = \"*\"\n\n[[routes.r.objects]]\ndatabase = \"test\"\nrename = \"tt\"",
+    ];
+    for route in routes {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("route.toml");
+        let ddl = "[routes.r.ddl]\nunsupported = \"forward\"\nreference = \"skip\"\n";
+        fs::write(&path, format!("{HEAD}[[routes.r.objects]]\n{route}\n\n{ddl}")).unwrap();
+        let config = Config::load_offline(&path).unwrap_or_else(|errors| panic!("{errors}"));
+        let rules = &config.routes["r"].rules;
+        assert_eq!(rules.growth_reason(), None, "{route}");
+        let mut mapped = 0;
+        for (number, statement) in statements.iter().enumerate().filter(|(number, _)| number % SAMPLE == 0) {
+            let sql = statement["sql"].as_str().unwrap().as_bytes();
+            let mariadb = number % 2 == 0;
+            let version = if mariadb { 101119 } else { 90704 };
+            for database in ["corpus_db", "test", "other"] {
+                let context =
+                    Context { default_database: database, sql_mode: 0, client_collation: 45, version, mariadb };
+                let statement = ddl::analyze(sql, &context);
+                let verdict = judge(rules, &statement, sql, &context);
+                if !matches!(verdict.action, Action::Forward | Action::Split) {
+                    continue;
+                }
+                let text = verdict.rewritten.as_deref().unwrap_or(sql);
+                mapped += usize::from(text != sql);
+                assert!(
+                    text.len() <= sql.len() && verdict.default_database.len() <= database.len(),
+                    "{route}\n{database}: {}\n{}: {}",
+                    String::from_utf8_lossy(sql),
+                    verdict.default_database,
+                    String::from_utf8_lossy(text)
+                );
+            }
+        }
+        println!("{mapped} statements mapped by {}", route.replace('\n', " "));
+    }
+}

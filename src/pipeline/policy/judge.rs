@@ -368,7 +368,17 @@ impl Judge<'_> {
                     format!("the new name {database}.{name} of {} is longer than 64 characters", self.name(index));
                 return self.ends(Action::Stop, Reason::UnmappableName, &rule, sentence);
             }
-            names.push(MappedName { object: index, database, name });
+            // A trigger is in its table's database. A server refuses all else; such a text is left as it is.
+            let misplaced = object.object_type == ObjectType::Trigger
+                && self
+                    .statement
+                    .objects
+                    .iter()
+                    .find(|other| other.object_type == ObjectType::Table)
+                    .is_some_and(|table| table.database != object.database);
+            if !misplaced {
+                names.push(MappedName { object: index, database, name });
+            }
         }
         let rewritten = match rewrite(self.sql, self.statement, self.context, &names, &default_database, items) {
             Ok(text) => (text != self.sql).then_some(text),
@@ -395,8 +405,8 @@ impl Judge<'_> {
         of_the_table.or_else(|| self.rules.database(database)).unwrap_or_else(|| database.clone())
     }
 
-    /// The default database at the replica. One of which nothing is selected may not exist there and is left away, unless
-    /// the text needs it.
+    /// The default database at the replica. One of which nothing is selected is not named there without need: it is left away, unless
+    /// the text needs it. (5.6, 5.7, 9.7 and MariaDB 10.11 apply statements whose default database they do not have.)
     fn default_database(&self) -> String {
         let database = self.context.default_database;
         if self.rules.database_touched(database) {
