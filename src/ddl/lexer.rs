@@ -58,15 +58,15 @@ impl Token {
     }
 }
 
-/// Text that no server accepts.
+/// Text that no server accepts: something that is opened and not closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Problem {
     /// A string literal without its end.
-    OpenString,
+    String,
     /// A quoted name without its end.
-    OpenName,
+    Name,
     /// A comment without its end.
-    OpenComment,
+    Comment,
 }
 
 /// How the session reads text.
@@ -208,7 +208,7 @@ impl<'a> Lexer<'a> {
             }
         }
         if self.in_version_comment {
-            self.problem.get_or_insert(Problem::OpenComment);
+            self.problem.get_or_insert(Problem::Comment);
         }
     }
 
@@ -291,7 +291,7 @@ impl<'a> Lexer<'a> {
                 self.at += 1;
             }
         }
-        self.problem.get_or_insert(Problem::OpenComment);
+        self.problem.get_or_insert(Problem::Comment);
     }
 
     /// A string literal; `self.at` is at its opening quote.
@@ -316,7 +316,7 @@ impl<'a> Lexer<'a> {
             }
         }
         self.at = self.text.len();
-        self.problem.get_or_insert(Problem::OpenString);
+        self.problem.get_or_insert(Problem::String);
         self.token(TokenKind::String, start)
     }
 
@@ -338,7 +338,7 @@ impl<'a> Lexer<'a> {
             }
         }
         self.at = self.text.len();
-        self.problem.get_or_insert(Problem::OpenName);
+        self.problem.get_or_insert(Problem::Name);
         self.token(TokenKind::Quoted, start)
     }
 

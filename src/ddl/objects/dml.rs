@@ -183,7 +183,7 @@ impl Parser<'_> {
     /// After LOAD.
     pub(in crate::ddl) fn load(&mut self) {
         self.set_kind(Kind("load"));
-        while !self.at_end() && !(self.word() == K::INTO && self.word_at(1) == K::TABLE) {
+        while !self.at_end() && (self.word() != K::INTO || self.word_at(1) != K::TABLE) {
             self.take();
         }
         if self.peek().kind == TokenKind::End {

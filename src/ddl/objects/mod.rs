@@ -471,9 +471,9 @@ impl<'a> Parser<'a> {
         self.in_body = false;
         self.resolve_qualifiers();
         match self.lexer.problem() {
-            Some(Problem::OpenString) => self.doubt("a string is not closed"),
-            Some(Problem::OpenName) => self.doubt("a quoted name is not closed"),
-            Some(Problem::OpenComment) => self.doubt("a comment is not closed"),
+            Some(Problem::String) => self.doubt("a string is not closed"),
+            Some(Problem::Name) => self.doubt("a quoted name is not closed"),
+            Some(Problem::Comment) => self.doubt("a comment is not closed"),
             None => {}
         }
         let sorted = self.objects.is_sorted_by_key(|object| object.span.start);

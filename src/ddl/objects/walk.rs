@@ -509,13 +509,9 @@ impl Parser<'_> {
 
     /// `FOR UPDATE OF t1, t2`: the tables of a locking clause are named as columns name them.
     fn locking_clause(&mut self, scope: usize) {
-        if !self.accept(K::UPDATE)
-            && !(self.peek().is_name() && self.word_at(1) == K::OF && {
-                self.take();
-                true
-            })
-        {
-            return;
+        // FOR UPDATE, FOR SHARE.
+        if self.word_at(1) == K::OF {
+            self.take();
         }
         if !self.accept(K::OF) {
             return;
