@@ -11,6 +11,7 @@ pub fn analyze(sql: &[u8], context: &Context<'_>) -> Statement {
             class: Class::Transaction,
             objects: Vec::new(),
             items: Vec::new(),
+            aliases: Vec::new(),
             control: Some(control),
             opens_transaction: false,
             temporary: false,

@@ -155,6 +155,9 @@ pub struct Statement {
     pub objects: Vec<Object>,
     /// The elements of DROP TABLE / DROP VIEW / RENAME TABLE; empty for every other kind.
     pub items: Vec<ListItem>,
+    /// The names that the statement itself gives to tables, UTF-8: aliases and common table expressions. A table
+    /// whose new name is one of them must be qualified, or the replica would take the one for the other.
+    pub aliases: Vec<String>,
     /// What it does to a transaction, for transaction control only.
     pub control: Option<Control>,
     /// `CREATE TABLE … START TRANSACTION` (MySQL 8.0.21+): rows and an XID follow in the same group.

@@ -45,6 +45,8 @@ struct Edit {
 /// inherit their database from another object, where it is that object's new database.
 /// `keep_items` names the elements of [`Statement::items`] to keep; `None` keeps all.
 ///
+/// A table whose new name is an alias or a common table expression of the statement is qualified, too.
+///
 /// Objects that `names` leaves out keep their text. A name keeps the quotes that its mention has, and gets
 /// backquotes where it needs them; only ASCII letters, digits and `_` go without.
 pub fn rewrite(
@@ -129,6 +131,9 @@ impl Splicer<'_> {
             return Ok(());
         }
         let style = Style::of(self.sql, &object.span);
+        // A new name that is also an alias or a common table expression would mean that one.
+        let hidden = name.name != object.name
+            && self.statement.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(&name.name));
         let qualifier = match &object.database_span {
             Some(span) => {
                 if name.database != object.database {
@@ -137,6 +142,7 @@ impl Splicer<'_> {
                 }
                 None
             }
+            None if hidden && !name.database.is_empty() => Some(&name.database),
             None if object.column_qualifier => {
                 // `t.c` means an unaliased table `t` in whatever database, unless two tables now have the same name.
                 let ambiguous = self.shared.contains(name.name.as_str());

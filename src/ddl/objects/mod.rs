@@ -495,6 +495,7 @@ impl<'a> Parser<'a> {
             }
             self.objects = sorted;
         }
+        let aliases = self.aliases();
         let (kind, class) = match (&self.doubt, self.class) {
             (Some(_), _) => (Kind::UNKNOWN, Class::Unknown),
             (None, Some(class)) => (self.kind, class),
@@ -508,6 +509,7 @@ impl<'a> Parser<'a> {
             class,
             objects: self.objects,
             items: self.items,
+            aliases,
             control: self.control,
             opens_transaction: self.opens_transaction,
             temporary: self.temporary,

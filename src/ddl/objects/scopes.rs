@@ -194,6 +194,14 @@ impl Parser<'_> {
         None
     }
 
+    /// Every alias and every common table expression.
+    pub(super) fn aliases(&mut self) -> Vec<String> {
+        let names: Vec<Name> = (self.scopes.entries.iter().filter_map(|entry| entry.alias))
+            .chain(self.scopes.expressions.iter().map(|expression| expression.name))
+            .collect();
+        names.into_iter().map(|name| self.decoded(name)).collect()
+    }
+
     /// Turns every qualifier that means a table into an object; those that mean an alias are none.
     pub(super) fn resolve_qualifiers(&mut self) {
         for mention in std::mem::take(&mut self.scopes.mentions) {

@@ -696,6 +696,13 @@ impl Parser<'_> {
             ([Some(database), Some(table), Some(_)], false) if !self.peek().is_symbol(b'(') => (Some(database), table),
             _ => return,
         };
+        if let ([Some(sequence), Some(part), None], true) =
+            (chain.parts, self.context.mariadb && self.sql_mode_has(super::definitions::MODE_ORACLE))
+            && [&b"NEXTVAL"[..], b"CURRVAL"].iter().any(|word| self.unquoted(part).eq_ignore_ascii_case(word))
+        {
+            self.object(ObjectType::Sequence, None, sequence, Role::Reference, None);
+            return;
+        }
         if self.in_body && database.is_none() && !table.quoted {
             let text = self.unquoted(table);
             if text.eq_ignore_ascii_case(b"NEW") || text.eq_ignore_ascii_case(b"OLD") {
