@@ -1,6 +1,7 @@
 //! Tests against real servers.
 
 mod direct;
+mod faults;
 mod interruptions;
 mod pairs;
 mod raw;

@@ -3,6 +3,7 @@
 
 pub(crate) mod compare;
 pub(crate) mod fleet;
+pub(crate) mod link;
 pub(crate) mod pair;
 pub(crate) mod process;
 pub(crate) mod proxy;

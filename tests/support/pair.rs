@@ -2,6 +2,7 @@
 
 use super::compare::{Mapping, quote};
 use super::fleet::{Unavailable, Version};
+use super::link::Link;
 use super::process::free_port;
 use super::proxy::Proxy;
 use super::replica::{Start, Upstream};
@@ -26,6 +27,17 @@ pub(crate) enum Route {
     Transparent,
     /// A renamed database, a renamed table of another one, an exclusion; statements outside the list are skipped.
     Renamed,
+    /// The same with names that are longer than at the source, in every mode.
+    Growing,
+}
+
+/// The networks around the proxy.
+#[derive(Debug)]
+pub(crate) struct Links {
+    /// Between the source and the proxy.
+    pub(crate) source: Link,
+    /// Between the proxy and the replica.
+    pub(crate) replica: Link,
 }
 
 impl Route {
@@ -35,14 +47,14 @@ impl Route {
             (Route::Transparent, _) => "storefront",
             // Without GTIDs the replica stays at the source's positions, so names do not grow.
             (Route::Renamed, Mode::FilePosition) => "shop_cn",
-            (Route::Renamed, _) => "storefront_of_china",
+            (Route::Renamed | Route::Growing, _) => "storefront_of_china",
         }
     }
 
     /// The name of the workload's `crm_main.customers` at the destination.
-    fn customers(mode: Mode) -> [&'static str; 2] {
-        match mode {
-            Mode::FilePosition => ["crm_main", "clients"],
+    fn customers(self, mode: Mode) -> [&'static str; 2] {
+        match (self, mode) {
+            (Route::Renamed, Mode::FilePosition) => ["crm_main", "clients"],
             _ => ["crm of `china`", "clients and customers"],
         }
     }
@@ -52,7 +64,7 @@ impl Route {
         if self == Route::Transparent {
             return Mapping::identity();
         }
-        let [database, table] = Route::customers(mode);
+        let [database, table] = self.customers(mode);
         Mapping {
             databases: vec![("storefront".to_owned(), self.storefront(mode).to_owned())],
             tables: vec![["crm_main", "customers", database, table].map(str::to_owned)],
@@ -66,7 +78,7 @@ impl Route {
         if self == Route::Transparent {
             return String::new();
         }
-        let [database, table] = Route::customers(mode);
+        let [database, table] = self.customers(mode);
         format!(
             r#"
             [[routes.pair.objects]]
@@ -89,7 +101,7 @@ impl Route {
         if self == Route::Transparent {
             return String::new();
         }
-        let databases = [self.storefront(mode), Route::customers(mode)[0]];
+        let databases = [self.storefront(mode), self.customers(mode)[0]];
         let statements = databases.map(|name| format!("CREATE DATABASE {} CHARACTER SET utf8mb4;", quote(name)));
         format!("SET sql_log_bin = 0; {}", statements.concat())
     }
@@ -127,6 +139,11 @@ pub(crate) struct Pair {
 impl Pair {
     /// Starts all three.
     pub(crate) async fn start(kind: Kind) -> Result<Pair, Unavailable> {
+        Pair::start_through(kind, None).await
+    }
+
+    /// The same with networks between them that can be harmed.
+    pub(crate) async fn start_through(kind: Kind, links: Option<&Links>) -> Result<Pair, Unavailable> {
         let options = || match kind.mode {
             Mode::AutoPosition => ServerOptions::new().gtid(kind.version),
             _ => ServerOptions::new(),
@@ -134,7 +151,12 @@ impl Pair {
         let replica_options = options().crash_safe_replica(kind.version);
         let [source, replica] = Server::start_two([kind.version; 2], [options(), replica_options]).await?;
         let port = free_port();
-        let proxy = Proxy::start(&configuration(&source, port, kind), &[port]).await;
+        let source_port = links.map_or(source.port(), |links| links.source.port());
+        if let Some(links) = links {
+            links.source.lead_to(source.port());
+            links.replica.lead_to(port);
+        }
+        let proxy = Proxy::start(&configuration(source_port, port, kind), &[port]).await;
         let preparation = kind.route.preparation(kind.mode);
         if !preparation.is_empty() {
             replica.script(&preparation).await;
@@ -147,11 +169,17 @@ impl Pair {
             Mode::AutoPosition => Start::AutoPosition,
             Mode::MariadbGtid => Start::MariadbGtid(source.value("SELECT @@gtid_binlog_pos").await),
         };
-        let upstream = Upstream::at(port);
+        let upstream = Upstream::at(links.map_or(port, |links| links.replica.port()));
         let upstream = if kind.tls { upstream.with_tls() } else { upstream };
         replica.follow(&upstream, &start).await;
         replica.start_replica().await;
         Ok(Pair { kind, source, proxy, replica, port, markers: 0 })
+    }
+
+    /// A second proxy with the same configuration, and its port.
+    pub(crate) async fn another_proxy(&self, links: &Links) -> (Proxy, u16) {
+        let port = free_port();
+        (Proxy::start(&configuration(links.source.port(), port, self.kind), &[port]).await, port)
     }
 
     /// The words that describe the pair's source to the workload.
@@ -171,7 +199,7 @@ impl Pair {
 }
 
 /// A configuration with one route, `pair`, at the port.
-fn configuration(source: &Server, port: u16, kind: Kind) -> String {
+fn configuration(source_port: u16, port: u16, kind: Kind) -> String {
     let tls = if kind.tls { "required" } else { "disabled" };
     format!(
         r#"
@@ -190,7 +218,7 @@ fn configuration(source: &Server, port: u16, kind: Kind) -> String {
         password = "secret"
         {}
         "#,
-        source.port(),
+        source_port,
         kind.route.objects(kind.mode)
     )
 }
