@@ -9,14 +9,17 @@ use tracing::{debug, warn};
 use super::ListenerConfig;
 use super::answers::Asker;
 use super::auth::{Plugin, certificate_proof, new_challenge};
+use super::dump::{LONG_ERROR_TEXT, error_text};
 use super::handshake::{
     FAST_AUTH_SUCCESS, HandshakeResponse, SSL_REQUEST_LENGTH, auth_switch, capabilities, capability, err_packet,
-    greeting, ok_packet,
+    greeted_version, greeting, ok_packet,
 };
+use super::outlook::Outlook;
 use super::packets::{PacketStream, ReadError};
 use super::tls::ClientStream;
 use crate::binlog::{ServerVersion, Vendor};
 use crate::fault::{Code, Fault};
+use crate::telemetry::Escaped;
 
 /// A client that has proved who it is.
 #[derive(Debug)]
@@ -27,11 +30,14 @@ pub(crate) struct Visitor<S> {
     pub(crate) version: Option<ServerVersion>,
     /// The program that logged in.
     pub(crate) program: Option<String>,
+    /// The process id of the server or program, where it says.
+    pub(crate) process_id: Option<String>,
     pub(crate) tls: bool,
 }
 
 /// Error numbers of the connection phase.
 mod server_error {
+    pub(super) const UNKNOWN: u16 = 1105;
     pub(super) const ACCESS_DENIED: u16 = 1045;
     pub(super) const BAD_HANDSHAKE: u16 = 1043;
     pub(super) const OLD_AUTHENTICATION: u16 = 1251;
@@ -94,11 +100,11 @@ pub(crate) async fn let_in<S: AsyncRead + AsyncWrite + Unpin>(
     socket: S,
     peer: SocketAddr,
     thread_id: u32,
-    version: &str,
+    outlook: &Outlook,
     config: &ListenerConfig,
 ) -> Result<Visitor<S>, Fault> {
     let mut packets = Some(PacketStream::new(ClientStream::Plain(socket)));
-    let login = log_in(&mut packets, peer, thread_id, version, config);
+    let login = log_in(&mut packets, peer, thread_id, outlook, config);
     let outcome = match tokio::time::timeout(config.limits.login_timeout, login).await {
         Ok(outcome) => outcome,
         Err(_) => Err(Failure::Broken(Fault::new(
@@ -112,10 +118,14 @@ pub(crate) async fn let_in<S: AsyncRead + AsyncWrite + Unpin>(
             asker: Asker { thread_id, user: login.user, host: peer.ip().to_string(), ..Asker::default() },
             version: login.version,
             program: login.program,
+            process_id: login.process_id,
             tls: login.tls,
         }),
         (Err(Failure::Refused(refusal)), Some(mut packets)) => {
-            warn!(listener = %config.name, %peer, code = %refusal.fault.code, error = %refusal.text, "login refused");
+            warn!(
+                listener = %config.name, %peer, code = %refusal.fault.code, error = %Escaped(&refusal.text),
+                "login refused"
+            );
             let packet = err_packet(refusal.error, Some(refusal.state), &refusal.text);
             // The client may be gone, or busy sending: then it learns by the end of the connection.
             let _ = tokio::time::timeout(config.limits.login_timeout, packets.write(&packet)).await;
@@ -133,6 +143,7 @@ struct Login {
     user: String,
     version: Option<ServerVersion>,
     program: Option<String>,
+    process_id: Option<String>,
     tls: bool,
 }
 
@@ -141,14 +152,15 @@ async fn log_in<S: AsyncRead + AsyncWrite + Unpin>(
     connection: &mut Option<PacketStream<ClientStream<S>>>,
     peer: SocketAddr,
     thread_id: u32,
-    version: &str,
+    outlook: &Outlook,
     config: &ListenerConfig,
 ) -> Result<Login, Failure> {
     let closed = || Failure::from(ReadError::Closed);
     let mut challenge = new_challenge();
     let offers_tls = config.tls.config().is_some();
     let packets = connection.as_mut().ok_or_else(closed)?;
-    packets.write(&greeting(version, thread_id, &challenge, offers_tls)).await?;
+    let greeted = greeted_version(&outlook.facts.version);
+    packets.write(&greeting(&greeted, thread_id, &challenge, offers_tls)).await?;
     let mut packet = packets.read(config.limits.login_packet).await?;
 
     let wants_tls = packet.len() == SSL_REQUEST_LENGTH && capabilities(&packet).is_ok_and(|c| c & capability::SSL != 0);
@@ -191,6 +203,10 @@ async fn log_in<S: AsyncRead + AsyncWrite + Unpin>(
         let text = format!("Access denied for user '{shown}'@'{}' (using password: {using})", peer.ip());
         return Err(Refusal::new(server_error::ACCESS_DENIED, b"28000", text, Code::ReplicaRefusedLogin).into());
     }
+    if let Some(fault) = outlook.refuses(&response) {
+        let text = error_text(fault, LONG_ERROR_TEXT);
+        return Err(Refusal { error: server_error::UNKNOWN, state: b"HY000", text, fault: fault.clone() }.into());
+    }
     if plugin == Plugin::CachingSha2 && !password.is_empty() {
         packets.write(&FAST_AUTH_SUCCESS).await?;
     }
@@ -202,8 +218,9 @@ async fn log_in<S: AsyncRead + AsyncWrite + Unpin>(
         && version.as_ref().is_some_and(|version| version.vendor == Vendor::MariaDb);
     let info = if wants_proof { certificate_proof(password, &challenge, config.tls.certificate()) } else { Vec::new() };
     packets.write(&ok_packet(&info)).await?;
-    let program = response.attributes.get("program_name").cloned();
-    Ok(Login { user, version, program, tls })
+    let attribute = |name: &str| response.attributes.get(name).cloned();
+    let (program, process_id) = (attribute("program_name"), attribute("_pid"));
+    Ok(Login { user, version, program, process_id, tls })
 }
 
 async fn secure<S: AsyncRead + AsyncWrite + Unpin>(

@@ -59,6 +59,10 @@ pub(crate) enum DumpEnd {
     Ending,
 }
 
+/// How much of an error's text replicas show: MySQL 5.6 and MariaDB 320 bytes (`%-.320s`), MySQL 5.7 and later 512.
+pub(crate) const SHORT_ERROR_TEXT: usize = 320;
+pub(crate) const LONG_ERROR_TEXT: usize = 500;
+
 /// The text of an error packet: code and message, cut so that the next step still fits where it can.
 pub(crate) fn error_text(fault: &Fault, limit: usize) -> String {
     let next = format!(" (next: {})", fault.code.next_step());
@@ -83,6 +87,7 @@ const FATAL: u16 = 1236;
 pub(crate) fn fatal_number(code: Code) -> Option<u16> {
     match code {
         Code::SourceRefusedDump
+        | Code::SourcePrivileges
         | Code::SourceVersion
         | Code::SourceNotLogging
         | Code::EventDamaged

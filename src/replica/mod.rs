@@ -15,6 +15,7 @@ mod door;
 mod dump;
 mod handshake;
 mod heartbeat;
+mod outlook;
 mod packets;
 mod question;
 mod registry;
@@ -27,10 +28,11 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use crate::fault::Fault;
 use crate::secret::Secret;
 use crate::source::SourceFacts;
 use crate::telemetry::RouteTelemetry;
+
+use outlook::{GoodGuesses, Outlook};
 
 pub use backend::{Backend, BoxFuture, Feed, FeedState, ReplicaRequest, ReplicaSession, ReplicaStart};
 pub use registry::{Attached, Registry, SessionState};
@@ -93,6 +95,7 @@ pub struct Listener {
     registry: Arc<Registry>,
     telemetry: Arc<RouteTelemetry>,
     last_facts: Mutex<Option<Arc<SourceFacts>>>,
+    good_guesses: GoodGuesses,
     logins: Semaphore,
 }
 
@@ -105,23 +108,19 @@ impl Listener {
         telemetry: Arc<RouteTelemetry>,
     ) -> Arc<Self> {
         let logins = Semaphore::new(config.limits.logins);
-        Arc::new(Self { config, backend, registry, telemetry, last_facts: Mutex::default(), logins })
+        let (last_facts, good_guesses) = (Mutex::default(), GoodGuesses::default());
+        Arc::new(Self { config, backend, registry, telemetry, last_facts, good_guesses, logins })
     }
 
-    /// The source's facts, and the fault where they are only the last known ones. A replica is let in with those, because its
-    /// registration is the one place where a fault is both shown in its `Last_IO_Error` and tried again (MySQL 5.6 and 5.7 show a
-    /// number for a failed login, and no text).
-    async fn facts(&self) -> Result<(Arc<SourceFacts>, Option<Fault>), Fault> {
+    /// What to go by: the source's facts, or the last known ones, or a guess.
+    async fn outlook(&self) -> Outlook {
         let last = || self.last_facts.lock().unwrap_or_else(PoisonError::into_inner);
         match self.backend.facts().await {
             Ok(facts) => {
                 *last() = Some(Arc::clone(&facts));
-                Ok((facts, None))
+                Outlook::fresh(facts)
             }
-            Err(fault) => match last().clone() {
-                Some(facts) => Ok((facts, Some(fault))),
-                None => Err(fault),
-            },
+            Err(fault) => Outlook::troubled(last().clone(), fault),
         }
     }
 }

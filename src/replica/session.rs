@@ -13,9 +13,12 @@ use super::answers::{Asker, server_error};
 use super::command::{BinlogDump, BinlogDumpGtid, CommandError, RegisterSlave, code};
 use super::console::{Console, Surroundings, is_served};
 use super::door::let_in;
-use super::dump::{DumpEnd, Plan, ended, error_text, fatal_number, fault_packet, stream};
-use super::handshake::{EOF_PACKET, err_packet, greeted_version, ok_packet};
+use super::dump::{
+    DumpEnd, LONG_ERROR_TEXT, Plan, SHORT_ERROR_TEXT, ended, error_text, fatal_number, fault_packet, stream,
+};
+use super::handshake::{EOF_PACKET, err_packet, ok_packet};
 use super::heartbeat::Layout;
+use super::outlook::{Process, Trouble};
 use super::packets::{PacketStream, ReadError};
 use super::registry::{Guard, SessionState};
 use super::tls::ClientStream;
@@ -46,9 +49,8 @@ const GTID_VARIABLES: &[&str] = &[
 /// Shorter periods than this would be a flood.
 const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(10);
 
-/// How much of an error's text replicas show: MySQL 5.6 and MariaDB 320 bytes (`%-.320s`), MySQL 5.7 and later 512.
-const SHORT_ERROR_TEXT: usize = 320;
-const LONG_ERROR_TEXT: usize = 500;
+/// `ER_SERVER_SHUTDOWN`: replicas take it for a lost connection at any point of their questions.
+const SERVER_SHUTDOWN: u16 = 1053;
 
 /// How long a client that is sent away may take to hear why.
 const PARTING: Duration = Duration::from_secs(2);
@@ -78,34 +80,30 @@ async fn attend<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let facts = tokio::select! {
-        facts = listener.facts() => facts,
+    let Ok(permit) = listener.logins.try_acquire() else {
+        let message = format!("more than {} clients are logging in at a time", listener.config.limits.logins);
+        let fault = Fault::new(Code::LimitReached, message);
+        warn!(listener = %listener.config.name, %peer, code = %fault.code, error = %fault.message, "refused");
+        listener.telemetry.failed(&fault);
+        // In place of a greeting, so without a SQL state.
+        let packet = err_packet(1040, None, &error_text(&fault, LONG_ERROR_TEXT));
+        let _ = timeout(PARTING, PacketStream::new(&mut socket).write(&packet)).await;
+        let _ = timeout(PARTING, socket.shutdown()).await;
+        return;
+    };
+    let outlook = tokio::select! {
+        outlook = listener.outlook() => outlook,
         () = ended(&mut ending) => return,
     };
-    let permit = listener.logins.try_acquire();
-    let facts = match (facts, &permit) {
-        (Ok(_), Err(_)) => {
-            let message = format!("more than {} clients are logging in at a time", listener.config.limits.logins);
-            Err(Fault::new(Code::LimitReached, message))
-        }
-        (facts, _) => facts,
-    };
-    let (facts, unreachable) = match facts {
-        Ok(facts) => facts,
-        Err(fault) => {
-            warn!(listener = %listener.config.name, %peer, code = %fault.code, error = %Escaped(&fault.message), "nothing to serve");
-            listener.telemetry.failed(&fault);
-            let mut packets = PacketStream::new(&mut socket);
-            // In place of a greeting, so without a SQL state; every replica tries again.
-            let packet = err_packet(server_error::UNKNOWN, None, &error_text(&fault, LONG_ERROR_TEXT));
-            let _ = timeout(PARTING, packets.write(&packet)).await;
-            let _ = timeout(PARTING, socket.shutdown()).await;
-            return;
-        }
-    };
-    let version = greeted_version(&facts.version);
+    if let Some(trouble) = &outlook.trouble {
+        warn!(
+            listener = %listener.config.name, %peer, code = %trouble.fault.code, error = %Escaped(&trouble.fault.message),
+            next = trouble.fault.code.next_step(), "the source is out of reach"
+        );
+        listener.telemetry.failed(&trouble.fault);
+    }
     let visitor = tokio::select! {
-        visitor = let_in(socket, peer, guard.thread_id(), &version, &listener.config) => visitor,
+        visitor = let_in(socket, peer, guard.thread_id(), &outlook, &listener.config) => visitor,
         () = ended(&mut ending) => return,
     };
     drop(permit);
@@ -121,8 +119,10 @@ async fn attend<S>(
             let mut session = Session {
                 listener,
                 guard,
-                facts,
-                unreachable,
+                facts: outlook.facts,
+                trouble: outlook.trouble,
+                again: false,
+                process: (peer.ip(), visitor.process_id),
                 peer,
                 version: visitor.version,
                 asker,
@@ -145,12 +145,22 @@ struct Session<'a, S> {
     listener: &'a Arc<Listener>,
     guard: &'a Guard,
     facts: Arc<SourceFacts>,
-    /// Why `facts` are only the last known ones.
-    unreachable: Option<Fault>,
+    /// Why `facts` are not fresh.
+    trouble: Option<Trouble>,
+    /// The client library connects again: it began with SET NAMES.
+    again: bool,
+    process: Process,
     peer: SocketAddr,
     version: Option<ServerVersion>,
     asker: Arc<Mutex<Asker>>,
     packets: PacketStream<ClientStream<S>>,
+}
+
+/// Whether a command is a query that begins with these words, as the client library writes them.
+fn is_question(payload: &[u8], words: &[u8]) -> bool {
+    payload.split_first().is_some_and(|(&command, text)| {
+        command == code::QUERY && text.get(..words.len()).is_some_and(|start| start.eq_ignore_ascii_case(words))
+    })
 }
 
 /// What comes after a command.
@@ -171,6 +181,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
         };
         let internal = |error: super::console::ConsoleEnded| Fault::new(Code::Internal, error.to_string());
         let mut console = Console::start(surroundings).await.map_err(internal)?;
+        let mut first = true;
         loop {
             let read = tokio::select! {
                 read = timeout(limits.idle_timeout, self.packets.read_command(limits.command_packet)) => read,
@@ -181,7 +192,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
                 Ok(Err(ReadError::Closed | ReadError::Io(_))) | Err(_) => return Ok(()),
                 Ok(Err(error)) => return Err(self.refuse_packet(error).await),
             };
-            let next = if is_served(&payload) {
+            if std::mem::take(&mut first) {
+                self.again = is_question(&payload, b"SET NAMES");
+            }
+            let next = if self.must_not_guess(&payload) {
+                let text = "the source is out of reach, and its GTID_MODE is not known";
+                self.error(SERVER_SHUTDOWN, b"08S01", text).await?;
+                Next::End
+            } else if is_served(&payload) {
                 let answer = console.exchange(&payload).await.map_err(internal)?;
                 self.timely(async |packets| packets.write_framed(&answer).await).await?;
                 Next::Command
@@ -192,6 +210,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
                 return Ok(());
             }
         }
+    }
+
+    /// Whether this asks for a GTID_MODE that is only a guess, on behalf of a replica that may stop for good by it.
+    fn must_not_guess(&self, payload: &[u8]) -> bool {
+        self.trouble.as_ref().is_some_and(|trouble| trouble.guessed)
+            && self.again
+            && is_question(payload, b"SELECT @@GLOBAL.GTID_MODE")
+            && !self.listener.good_guesses.contains(&self.process)
     }
 
     /// A packet that cannot be read on from: told, then the end.
@@ -312,9 +338,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
             attached.host = registered.host;
             attached.port = registered.port;
         });
-        match self.unreachable.clone() {
+        match self.trouble.clone() {
             None => self.ok().await,
-            Some(fault) => {
+            Some(Trouble { fault, guessed }) => {
+                if guessed {
+                    self.listener.good_guesses.note(&self.process);
+                }
                 self.report(&fault, None);
                 let packet = err_packet(server_error::UNKNOWN, Some(b"HY000"), &error_text(&fault, LONG_ERROR_TEXT));
                 self.timely(async |packets| packets.write(&packet).await).await.map(|()| Next::Command)

@@ -88,27 +88,62 @@ async fn greetings_have_ids_and_challenges_of_their_own() {
     assert_eq!(Client::greeted(stage.connect()).await.version, "11.8.6-MariaDB");
 }
 
+fn unreachable() -> Fault {
+    Fault::new(Code::SourceUnreachable, "source `primary` (db1:3306): refused")
+}
+
+/// COM_REGISTER_SLAVE with server id 7.
+fn registration() -> Vec<u8> {
+    [&[0x15, 7, 0, 0, 0, 0, 0, 0][..], &[0; 10]].concat()
+}
+
 #[tokio::test]
-async fn an_unreachable_source_is_told_in_place_of_a_greeting() {
+async fn an_unseen_source_is_told_at_the_login_of_those_who_show_its_text() {
     let stage = Stage::new();
-    stage.source_is(Err(Fault::new(Code::SourceUnreachable, "source `primary` (db1:3306): refused")));
-    let mut client = stage.connect();
-    let mut bytes = Vec::new();
-    client.read_to_end(&mut bytes).await.expect("a packet and an end");
-    let reply = error(&bytes[4..]);
-    let (number, text) = reply.error();
-    assert_eq!((bytes[3], number), (0, 1105));
-    assert!(text.starts_with("RPX-2001: source `primary`") && text.contains("(next: "), "{text}");
+    stage.source_is(Err(unreachable()));
+    let mariadb = [("_client_name", "libmysql"), ("_client_version", "10.11.19")];
+    for attributes in [&mariadb[..], &[("_client_version", "9.7.4")], &[("_client_name", "libmariadb")]] {
+        let mut client = Client::greeted(stage.connect()).await;
+        assert!(client.version.starts_with("5.5.5-10."), "no replica gives up at it: {}", client.version);
+        let proof = native(&client.challenge, "secret");
+        client.write(&login("repl", &proof, Some(NATIVE), attributes)).await;
+        let reply = client.reply().await;
+        let (number, text) = reply.error();
+        assert_eq!(number, 1105);
+        assert!(text.starts_with("RPX-2001: source `primary`") && text.contains("(next: "), "{text}");
+    }
+    assert_eq!(log_in(&stage, "repl", "wrong", Some(NATIVE)).await.error().0, 1045, "strangers learn nothing");
+}
+
+#[tokio::test]
+async fn an_unseen_source_is_told_to_mysql_5_when_it_registers() {
+    let stage = Stage::new();
+    stage.source_is(Err(unreachable()));
+    for _ in 0..2 {
+        let mut client = Client::logged_in(stage.connect(), &[("_client_version", "5.7.29"), ("_pid", "42")]).await;
+        assert_eq!(client.query("SELECT @@GLOBAL.GTID_MODE").await.error().0, 1193, "OFF, its default");
+        let reply = client.command(&registration()).await;
+        assert!(reply.error().1.starts_with("RPX-2001"), "{reply:?}");
+    }
+    // The same process connects again, and the guess is known to suit it.
+    let mut client = Client::logged_in(stage.connect(), &[("_client_version", "5.7.29"), ("_pid", "42")]).await;
+    assert_eq!(client.query("SET NAMES latin1").await, Reply::Ok);
+    assert_eq!(client.query("SELECT @@GLOBAL.GTID_MODE").await.error().0, 1193);
+    // Another one has been running all along, perhaps with GTIDs.
+    let mut client = Client::logged_in(stage.connect(), &[("_client_version", "5.7.29"), ("_pid", "43")]).await;
+    assert_eq!(client.query("SET NAMES latin1").await, Reply::Ok);
+    assert_eq!(client.query("SELECT @@GLOBAL.GTID_MODE").await.error().0, 1053, "as a lost connection");
+    assert!(client.is_cut().await);
 }
 
 #[tokio::test]
 async fn a_source_that_went_away_is_told_when_a_replica_registers() {
     let stage = Stage::new();
     drop(Client::logged_in(stage.connect(), &[]).await);
-    stage.source_is(Err(Fault::new(Code::SourceUnreachable, "source `primary` (db1:3306): refused")));
+    stage.source_is(Err(unreachable()));
     let mut client = Client::logged_in(stage.connect(), &[]).await;
     assert_eq!(client.query("SELECT @@GLOBAL.SERVER_ID").await.value(), "11");
-    let reply = client.command(&[&[0x15, 7, 0, 0, 0, 0, 0, 0][..], &[0; 10]].concat()).await;
+    let reply = client.command(&registration()).await;
     assert!(reply.error().1.starts_with("RPX-2001"), "{reply:?}");
 }
 

@@ -1,0 +1,92 @@
+//! What a connection can go by when the source is out of reach.
+//!
+//! A replica shows a fault in its `Last_IO_Error`, and tries again, in two places only: at the login (MySQL 8.0 and later, MariaDB),
+//! and at COM_REGISTER_SLAVE (all of them; MySQL 5.x shows a number and no text for a failed login). So a replica is let in
+//! with the last known facts and told at its registration. When the source has never been seen, those that show the text of a failed login
+//! are told there, and MySQL 5.x goes on to its registration with facts that are a guess.
+//!
+//! The guess has one danger: MySQL 5.6 and 5.7 stop for good when GTID_MODE does not fit theirs. Unknown counts as OFF, which is
+//! their default. A client library that connects *again* begins with SET NAMES; such a replica, which may have run for years,
+//! gets an error that it takes for a lost connection instead of the guess, unless the guess was right for it before.
+
+use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::handshake::HandshakeResponse;
+use crate::binlog::{ServerVersion, Vendor};
+use crate::fault::Fault;
+use crate::source::SourceFacts;
+
+/// The version of a source that nobody has seen. Every replica accepts a MariaDB 10 in disguise, and MariaDB replicas would fall
+/// back from GTID for good with anything older.
+const UNSEEN: &str = "10.11.0-MariaDB";
+
+/// How many replicas are remembered that the guess was right for.
+const REMEMBERED: usize = 1024;
+
+/// Facts and what is wrong with them.
+#[derive(Debug, Clone)]
+pub(crate) struct Outlook {
+    pub(crate) facts: Arc<SourceFacts>,
+    pub(crate) trouble: Option<Trouble>,
+}
+
+/// Why there are no fresh facts.
+#[derive(Debug, Clone)]
+pub(crate) struct Trouble {
+    pub(crate) fault: Fault,
+    /// The facts are not even old ones.
+    pub(crate) guessed: bool,
+}
+
+impl Outlook {
+    pub(crate) fn fresh(facts: Arc<SourceFacts>) -> Self {
+        Self { facts, trouble: None }
+    }
+
+    /// With the last known facts, or a guess.
+    pub(crate) fn troubled(last: Option<Arc<SourceFacts>>, fault: Fault) -> Self {
+        let guessed = last.is_none();
+        let facts = last.unwrap_or_else(|| {
+            let version = ServerVersion { text: UNSEEN.to_owned(), number: 101_100, vendor: Vendor::MariaDb };
+            Arc::new(SourceFacts::of(version, BTreeMap::new()))
+        });
+        Self { facts, trouble: Some(Trouble { fault, guessed }) }
+    }
+
+    /// The fault that ends this client's login, if it is one that shows the text of a failed login or is no replica.
+    pub(crate) fn refuses(&self, client: &HandshakeResponse) -> Option<&Fault> {
+        let trouble = self.trouble.as_ref().filter(|trouble| trouble.guessed)?;
+        let shows_number_only = match client.version() {
+            Some(version) => version.vendor == Vendor::MySql && version.number < 80_000,
+            // MySQL 5.1 and 5.5 tell nothing of themselves.
+            None => client.attributes.is_empty(),
+        };
+        if shows_number_only { None } else { Some(&trouble.fault) }
+    }
+}
+
+/// A server process on the other side: its address and, where the login tells it, its process id.
+pub(crate) type Process = (IpAddr, Option<String>);
+
+/// The replicas that have come to their registration with a guess.
+#[derive(Debug, Default)]
+pub(crate) struct GoodGuesses(Mutex<VecDeque<Process>>);
+
+impl GoodGuesses {
+    pub(crate) fn note(&self, process: &Process) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !known.contains(process) {
+            if known.len() == REMEMBERED {
+                known.pop_front();
+            }
+            known.push_back(process.clone());
+        }
+    }
+
+    pub(crate) fn contains(&self, process: &Process) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(process)
+    }
+}
