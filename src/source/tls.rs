@@ -76,9 +76,16 @@ pub(super) fn explain(error: &std::io::Error, mode: TlsMode) -> String {
                 "; certificates that servers make for themselves carry no host name: tls = \"verify-ca\" checks the chain alone"
             }
             CertificateError::UnknownIssuer => "; name its issuer's certificate in tls_ca",
+            // What `openssl x509 -req` makes without an extension file, as in many guides.
+            CertificateError::Other(other) if other.to_string().contains("UnsupportedCertVersion") => {
+                "; it is an X.509 v1 certificate, which cannot be verified: make one of version 3 (with extensions)"
+            }
             _ => "",
         },
-        Some(rustls::Error::AlertReceived(_) | rustls::Error::PeerIncompatible(_)) | None => {
+        Some(
+            rustls::Error::AlertReceived(_) | rustls::Error::PeerIncompatible(_) | rustls::Error::InvalidMessage(_),
+        )
+        | None => {
             if mode == TlsMode::Preferred {
                 "; the server may know only TLS 1.0 or 1.1 (MySQL 5.6 and older often do): tls = \"disabled\" connects without"
             } else {
@@ -214,5 +221,24 @@ impl ServerCertVerifier for ChainOnly {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn a_server_with_old_tls_only_is_explained_with_the_way_out() {
+        // As MySQL 5.6.24 answers.
+        let error = io::Error::new(
+            io::ErrorKind::InvalidData,
+            rustls::Error::InvalidMessage(rustls::InvalidMessage::UnknownProtocolVersion),
+        );
+        assert!(explain(&error, TlsMode::Preferred).contains("tls = \"disabled\""));
+        let hint = explain(&error, TlsMode::Required);
+        assert!(hint.contains("1.0 or 1.1") && !hint.contains("disabled"), "{hint}");
     }
 }
