@@ -241,6 +241,11 @@ impl RuleSet {
         self.folded
     }
 
+    /// A name of a database or table in the form in which two spellings of one name are equal at the source.
+    pub fn compared(&self, name: &str) -> String {
+        if self.folded { fold(name) } else { name.to_owned() }
+    }
+
     /// Whether the route has no `objects`: everything is selected under its own name.
     pub fn selects_everything(&self) -> bool {
         self.rules.is_empty()

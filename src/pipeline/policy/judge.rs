@@ -1,5 +1,7 @@
 //! The judgement itself.
 
+use std::collections::HashMap;
+
 use crate::ddl::{Class, Context, Kind, MappedName, ObjectType, Role, Statement, rewrite};
 use crate::pipeline::rules::{DecidedBy, Decision, RuleSet, Selection, name_fits};
 
@@ -83,7 +85,7 @@ impl Judge<'_> {
         if let Some(change) = self.online_change() {
             return self.ends(Action::Stop, Reason::OnlineDdl, "ddl.online_ddl", change);
         }
-        let mut scratch = Vec::new();
+        let mut scratch = HashMap::new();
         let agreement = self.agreement(&targets, &mut scratch);
         let (items, partly) = match agreement {
             Targets::All => (None, None),
@@ -114,7 +116,7 @@ impl Judge<'_> {
         match action_of(self.rules.policy().unknown) {
             Action::Forward => {
                 let rule = "ddl.unknown".to_owned();
-                self.goes_out(None, &[], rule, Some((Reason::Unknown, sentence)))
+                self.goes_out(None, &HashMap::new(), rule, Some((Reason::Unknown, sentence)))
             }
             action => self.ends(action, Reason::Unknown, "ddl.unknown", sentence),
         }
@@ -191,7 +193,7 @@ impl Judge<'_> {
     }
 
     /// Whether the targets are all selected, and what to do if they are not.
-    fn agreement(&self, targets: &[usize], scratch: &mut Vec<(usize, usize)>) -> Targets {
+    fn agreement(&self, targets: &[usize], scratch: &mut HashMap<usize, usize>) -> Targets {
         let statement = self.statement;
         if statement.kind.0 == "rename_table"
             && let Some(outcome) = rename::judge(self.rules, statement, &self.objects)
@@ -348,7 +350,7 @@ impl Judge<'_> {
     fn goes_out(
         self,
         items: Option<&[usize]>,
-        scratch: &[(usize, usize)],
+        scratch: &HashMap<usize, usize>,
         rule: String,
         partly: Option<(Reason, String)>,
     ) -> Verdict {
@@ -358,7 +360,7 @@ impl Judge<'_> {
             let (database, name) = match &verdict.decision.selection {
                 Selection::Selected { database, name } => (database.clone(), name.clone()),
                 Selection::NotSelected => {
-                    let passing = scratch.iter().find(|(object, _)| *object == index).map(|(_, first)| *first);
+                    let passing = scratch.get(&index).copied();
                     (self.unselected_database(index, passing), object.name.clone())
                 }
             };

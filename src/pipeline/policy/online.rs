@@ -31,7 +31,8 @@ pub(super) fn find<'a>(
                 let [old, new] = item.objects[..] else { return None };
                 let change = shadow_of(rules, statement, objects, old, &["_gho", "_new"])?;
                 let new = statement.objects.get(new)?;
-                (new.name == change.table && new.database == change.database).then_some(change)
+                let same = |one: &str, other: &str| rules.compared(one) == rules.compared(other);
+                (same(&new.name, change.table) && same(&new.database, change.database)).then_some(change)
             });
         }
         _ => return None,

@@ -5,7 +5,7 @@
 //! outside, and the rest crosses the border. Pairs of inside tables go out alone if others do not: at the replica only selected
 //! tables exist, so leaving out the steps of the others can only make names free, with one exception that is looked for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::ddl::Statement;
 use crate::pipeline::rules::RuleSet;
@@ -17,7 +17,7 @@ use super::verdict::{ObjectVerdict, Reason};
 pub(super) enum Outcome {
     /// These elements go out. `scratch` are the objects in them that are not selected, each with the object whose new database it
     /// shares while the table passes through.
-    Keep { items: Vec<usize>, scratch: Vec<(usize, usize)>, dropped: Option<(Reason, String)> },
+    Keep { items: Vec<usize>, scratch: HashMap<usize, usize>, dropped: Option<(Reason, String)> },
     /// Nothing goes out.
     Skip(Reason, String),
     /// The route ends.
@@ -34,11 +34,7 @@ struct Move {
 pub(super) fn judge(rules: &RuleSet, statement: &Statement, objects: &[ObjectVerdict]) -> Option<Outcome> {
     let key = |index: usize| {
         let object = &statement.objects[index];
-        if rules.is_folded() {
-            (object.database.to_lowercase(), object.name.to_lowercase())
-        } else {
-            (object.database.clone(), object.name.clone())
-        }
+        (rules.compared(&object.database), rules.compared(&object.name))
     };
     // Which move holds a name at present, and which move each pair is a step of.
     let mut holders: HashMap<(String, String), usize> = HashMap::new();
@@ -61,7 +57,7 @@ pub(super) fn judge(rules: &RuleSet, statement: &Statement, objects: &[ObjectVer
     let name = |index: usize| format!("{}.{}", statement.objects[index].database, statement.objects[index].name);
     let mut inside = vec![false; moves.len()];
     let mut crossed: Option<(Reason, String)> = None;
-    let mut staying = Vec::new();
+    let mut staying = HashSet::new();
     for (index, Move { from, to }) in moves.iter().enumerate() {
         let (from, to) = (*from, *to);
         match (selected(from), selected(to)) {
@@ -79,7 +75,7 @@ pub(super) fn judge(rules: &RuleSet, statement: &Statement, objects: &[ObjectVer
                         ),
                     ));
                 }
-                staying.push(key(from));
+                staying.insert(key(from));
                 crossed.get_or_insert((
                     Reason::RenameOut,
                     format!("{} is renamed to {}, which is not selected", name(from), name(to)),
@@ -121,7 +117,7 @@ pub(super) fn judge(rules: &RuleSet, statement: &Statement, objects: &[ObjectVer
             ),
         ));
     }
-    let mut scratch = Vec::new();
+    let mut scratch = HashMap::new();
     for &step in &kept {
         let (index, old, new) = steps[step];
         scratch.extend(
