@@ -2,7 +2,8 @@
 //!
 //! Three things can: a new name that is longer than the old one, a new name that must be written in backquotes where the
 //! old one need not, and a database that has to be written before a name that stood alone. All is decided from the
-//! patterns, for the worst name that they match.
+//! patterns, for the worst name that they match. One case is left to the numbering, which finds its way back by a ROTATE: a table in
+//! statement text whose new name is also an alias or a common table expression of that statement gets its database written out.
 
 use crate::ddl::can_go_bare;
 use crate::pipeline::policy::Choice;
