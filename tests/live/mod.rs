@@ -6,3 +6,4 @@ mod interruptions;
 mod pairs;
 mod raw;
 mod refusals;
+mod serve;
