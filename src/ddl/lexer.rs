@@ -447,3 +447,86 @@ impl<'a> Lexer<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(sql_mode: u64, client_collation: u16, version: u32, mariadb: bool) -> Context<'static> {
+        Context { default_database: "", sql_mode, client_collation, version, mariadb }
+    }
+
+    /// The tokens of a text, one letter of their kind before each.
+    fn tokens(text: &[u8], context: &Context<'_>) -> String {
+        let mut lexer = Lexer::new(text, Rules::of(context));
+        let mut out = Vec::new();
+        loop {
+            let token = lexer.next();
+            let shown = String::from_utf8_lossy(&text[token.start..token.end]).into_owned();
+            out.push(match token.kind {
+                TokenKind::End => break,
+                TokenKind::Word if token.keyword == Keyword::NONE => format!("w{shown}"),
+                TokenKind::Word => format!("k{shown}"),
+                TokenKind::Quoted => format!("q{shown}"),
+                TokenKind::String => format!("s{shown}"),
+                TokenKind::Number => format!("n{shown}"),
+                TokenKind::Variable => format!("v{shown}"),
+                TokenKind::Symbol(_) => shown,
+            });
+        }
+        if let Some(problem) = lexer.problem() {
+            out.push(format!("{problem:?}!"));
+        }
+        out.join(" ")
+    }
+
+    fn plain(text: &str) -> String {
+        tokens(text.as_bytes(), &session(0, 45, 80_036, false))
+    }
+
+    #[test]
+    fn names_numbers_and_points() {
+        assert_eq!(
+            plain("db.1t 1t 1e5 1e 1.5 .5 0x1F 0x1G 0b01 12 $a"),
+            "wdb . w1t w1t n1e5 w1e n1.5 n.5 n0x1F w0x1G n0b01 n12 w$a"
+        );
+        assert_eq!(plain("select.select a . select t.*"), "wselect . wselect wa . kselect wt . *");
+        assert_eq!(plain("@a.b @@global.x @'q r' @`b` u@h"), "v@a.b v@@global . wx v@'q r' v@`b` wu v@h");
+        assert_eq!(plain("N'x' x'1f' _utf8'a' b'1'"), "sN'x' sx'1f' w_utf8 s'a' sb'1'");
+    }
+
+    #[test]
+    fn quotes_follow_the_session() {
+        assert_eq!(plain("'a''b' 'a\\'b' \"c\" `d``e`"), "s'a''b' s'a\\'b' s\"c\" q`d``e`");
+        let strict = session((1 << 2) | (1 << 20), 45, 80_036, false);
+        assert_eq!(tokens(b"'a\\' \"c\"", &strict), "s'a\\' q\"c\"");
+        assert_eq!(plain("'a"), "s'a String!");
+        assert_eq!(plain("`a"), "q`a Name!");
+    }
+
+    #[test]
+    fn comments_and_the_versions_that_open_them() {
+        assert_eq!(plain("a -- b\nc --d # e\nf /* g */ h"), "wa wc - - wd wf wh");
+        assert_eq!(plain("/*!50100 a */ /*!99999 b */ /*! c */ /*+ d */ e"), "wa wc we");
+        assert_eq!(plain("/*!50100 a /* b */ c */ d"), "wa wc wd");
+        assert_eq!(plain("/*!99999 a /* b */ c */ d"), "wd");
+        assert_eq!(plain("/*!50100 a"), "wa Comment!");
+        assert_eq!(plain("/*M!100100 a */ b"), "wb");
+        let maria = session(0, 45, 101_119, true);
+        assert_eq!(
+            tokens(b"/*!50700 a */ /*!50699 b */ /*!100100 c */ /*M!101200 d */ /*M!100100 e */", &maria),
+            "wb wc we"
+        );
+        // Six digits before 8.1 are five and the beginning of the text, and so they are later without a space after.
+        assert_eq!(plain("/*!080000 a */"), "n0 wa");
+        assert_eq!(tokens(b"/*!080000 a */ /*!0800001a */", &session(0, 45, 90_704, false)), "wa w01a");
+    }
+
+    #[test]
+    fn trail_bytes_are_no_quotes() {
+        let gbk = session(0, 28, 80_036, false);
+        assert_eq!(tokens(b"'\xbf\x5c' a", &gbk).rsplit(' ').next(), Some("wa"));
+        assert_eq!(tokens(b"`\x81\x60` a", &gbk).rsplit(' ').next(), Some("wa"));
+        assert_eq!(tokens(b"'\xbf\x5c' a", &session(0, 45, 80_036, false)).rsplit(' ').next(), Some("String!"));
+    }
+}

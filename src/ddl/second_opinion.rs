@@ -319,3 +319,39 @@ impl Dialect for Delegating {
         supports_group_by_with_modifier supports_left_associative_joins_without_parens
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ddl::analyze;
+
+    const SESSION: Context<'static> =
+        Context { default_database: "d", sql_mode: 0, client_collation: 45, version: 80_036, mariadb: false };
+
+    #[test]
+    fn a_relation_that_the_finder_lacks_makes_the_statement_unknown() {
+        for sql in [
+            "CREATE TABLE a LIKE b",
+            "CREATE TABLE a (x INT REFERENCES b (y))",
+            "CREATE VIEW v AS SELECT * FROM a JOIN (SELECT * FROM b) s",
+            "ALTER TABLE a RENAME TO b",
+            "DROP TABLE a, b",
+            "RENAME TABLE a TO b",
+        ] {
+            let whole = analyze(sql.as_bytes(), &SESSION);
+            assert_eq!(whole.class, Class::Supported, "{sql}");
+            let mut poorer = whole.clone();
+            poorer.objects.retain(|object| object.name != "b");
+            let judged = check(sql.as_bytes(), &SESSION, poorer);
+            assert_eq!((judged.class, judged.kind), (Class::Unknown, Kind::UNKNOWN), "{sql}");
+            assert!(judged.doubt.is_some_and(|doubt| doubt.contains("\"b\"")), "{sql}");
+            assert_eq!(check(sql.as_bytes(), &SESSION, whole.clone()), whole, "{sql}");
+        }
+    }
+
+    #[test]
+    fn expressions_and_dual_are_no_relations() {
+        let sql = "CREATE VIEW v AS WITH c AS (SELECT 1 FROM dual) SELECT * FROM c";
+        assert_eq!(analyze(sql.as_bytes(), &SESSION).class, Class::Supported);
+    }
+}

@@ -24,7 +24,7 @@ impl Parser<'_> {
         if self.body_opaque {
             return self.discard();
         }
-        let oracle = self.sql_mode_has(super::definitions::MODE_ORACLE);
+        let oracle = self.is_oracle();
         if !oracle && matches!(self.word(), K::AS | K::IS) {
             return self.doubt("a body in Oracle's syntax in a session without that sql_mode");
         }
@@ -50,6 +50,7 @@ impl Parser<'_> {
         let token = self.peek();
         let next = self.peek_at(1);
         if token.is_name() && next.is_symbol(b':') && !self.peek_at(2).is_symbol(b'=') {
+            self.refuse_reserved_in_body();
             self.take();
             self.take();
             return false;
@@ -209,6 +210,9 @@ impl Parser<'_> {
     /// DECLARE of a variable, condition, cursor or handler; `true` where a statement follows as a part of it.
     fn declare(&mut self) -> bool {
         self.take();
+        if !matches!(self.word(), K::EXIT | K::CONTINUE | K::UNDO) || self.word_at(1) != K::HANDLER {
+            self.refuse_reserved_in_body();
+        }
         if matches!(self.word_at(1), K::HANDLER) {
             self.take();
             self.take();
@@ -247,6 +251,14 @@ impl Parser<'_> {
         }
         self.plain();
         false
+    }
+
+    /// Doubts the whole statement where a label or a variable is a reserved word: no server takes it.
+    fn refuse_reserved_in_body(&mut self) {
+        let token = self.peek();
+        if token.kind == TokenKind::Word && crate::ddl::reserved::is_reserved_everywhere(self.text(token)) {
+            self.doubt_whole("a reserved word stands where a name should");
+        }
     }
 
     /// CREATE, ALTER, DROP or RENAME inside a body.

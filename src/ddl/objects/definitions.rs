@@ -43,7 +43,7 @@ impl Parser<'_> {
         }
         if self.peek().is_symbol(b'(') {
             self.skip_group();
-        } else if self.sql_mode_has(MODE_ORACLE) {
+        } else if self.is_oracle() {
             // Oracle's syntax has no parentheses where there are no parameters.
         } else {
             self.doubt_here("the routine has no list of parameters");
@@ -53,10 +53,6 @@ impl Parser<'_> {
         self.body(Some(routine));
     }
 
-    pub(super) fn sql_mode_has(&self, bit: u64) -> bool {
-        self.context.sql_mode & bit != 0
-    }
-
     /// `RETURNS STRING SONAME 'file'`.
     fn is_loadable(&mut self) -> bool {
         self.word_at(2) == K::SONAME
@@ -64,9 +60,13 @@ impl Parser<'_> {
 
     /// What stands between a routine's parameters and its body.
     fn characteristics(&mut self, function: bool) {
-        if function && matches!(self.word(), K::RETURNS | K::RETURN) {
-            self.take();
-            self.data_type();
+        if function {
+            if self.word() == K::RETURNS || (self.word() == K::RETURN && self.is_oracle()) {
+                self.take();
+                self.data_type();
+            } else {
+                self.doubt_here("the function returns nothing");
+            }
         }
         loop {
             let token = self.peek();
@@ -282,6 +282,3 @@ impl Parser<'_> {
         self.filled = 0;
     }
 }
-
-/// `sql_mode` bit of ORACLE, which only MariaDB still acts on.
-pub(super) const MODE_ORACLE: u64 = 1 << 9;

@@ -20,6 +20,8 @@ use scopes::Scopes;
 const LOOKAHEAD: usize = 6;
 /// Names longer than this are refused by every server.
 const LONGEST_NAME: usize = 64;
+/// `sql_mode` bit of ORACLE, which MariaDB acts on.
+const MODE_ORACLE: u64 = 1 << 9;
 /// Objects of one statement; more is not a statement that a person or a tool wrote.
 const MOST_OBJECTS: usize = 65_536;
 
@@ -85,6 +87,8 @@ pub(super) struct Parser<'a> {
     until_end: bool,
     /// Cursors that the body declares.
     cursors: Vec<Name>,
+    /// For each object whether it turned out to be none: a common table expression named before it is written.
+    dropped: Vec<bool>,
 }
 
 impl<'a> Parser<'a> {
@@ -117,6 +121,7 @@ impl<'a> Parser<'a> {
             in_body: false,
             until_end: false,
             cursors: Vec::new(),
+            dropped: Vec::new(),
         }
     }
 
@@ -466,6 +471,37 @@ impl<'a> Parser<'a> {
         })
     }
 
+    /// Puts the objects in the order of the text, without those that turned out to be none.
+    fn put_in_order(&mut self) {
+        let mut order: Vec<usize> =
+            (0..self.objects.len()).filter(|&index| self.dropped.get(index) != Some(&true)).collect();
+        order.sort_by_key(|&index| self.objects[index].span.start);
+        let mut place = vec![None; self.objects.len()];
+        for (new, &old) in order.iter().enumerate() {
+            place[old] = Some(new);
+        }
+        let mut sorted: Vec<Object> = order.iter().map(|&index| self.objects[index].clone()).collect();
+        for object in &mut sorted {
+            object.inherits = object.inherits.and_then(|owner| place[owner]);
+        }
+        for item in &mut self.items {
+            item.objects = item.objects.iter().filter_map(|&index| place[index]).collect();
+        }
+        self.objects = sorted;
+    }
+
+    /// Notes a doubt of the whole statement, also from inside a body.
+    fn doubt_whole(&mut self, reason: &str) {
+        let in_body = std::mem::take(&mut self.in_body);
+        self.doubt_here(reason);
+        self.in_body = in_body;
+    }
+
+    /// Whether the session writes MariaDB's Oracle dialect.
+    fn is_oracle(&self) -> bool {
+        self.context.mariadb && self.context.sql_mode & MODE_ORACLE != 0
+    }
+
     /// What was found, in the order of the text.
     pub(super) fn finish(mut self) -> Statement {
         self.in_body = false;
@@ -476,24 +512,8 @@ impl<'a> Parser<'a> {
             Some(Problem::Comment) => self.doubt("a comment is not closed"),
             None => {}
         }
-        let sorted = self.objects.is_sorted_by_key(|object| object.span.start);
-        if !sorted {
-            let mut order: Vec<usize> = (0..self.objects.len()).collect();
-            order.sort_by_key(|&index| self.objects[index].span.start);
-            let mut place = vec![0; order.len()];
-            for (new, &old) in order.iter().enumerate() {
-                place[old] = new;
-            }
-            let mut sorted: Vec<Object> = order.iter().map(|&index| self.objects[index].clone()).collect();
-            for object in &mut sorted {
-                object.inherits = object.inherits.map(|owner| place[owner]);
-            }
-            for item in &mut self.items {
-                for index in &mut item.objects {
-                    *index = place[*index];
-                }
-            }
-            self.objects = sorted;
+        if !self.dropped.is_empty() || !self.objects.is_sorted_by_key(|object| object.span.start) {
+            self.put_in_order();
         }
         let aliases = self.aliases();
         let (kind, class) = match (&self.doubt, self.class) {

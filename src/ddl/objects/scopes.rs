@@ -22,6 +22,8 @@ struct Scope {
     last_entry: Option<usize>,
     entries: u32,
     last_expression: Option<usize>,
+    /// How many objects there were before it.
+    first_object: usize,
 }
 
 /// A table of a query.
@@ -70,7 +72,15 @@ impl Parser<'_> {
         if self.scopes.scopes.len() >= MOST_MENTIONS {
             self.give_up("it holds more queries than the proxy looks at");
         }
-        self.scopes.scopes.push(Scope { parent, depth, last_entry: None, entries: 0, last_expression: None });
+        let first_object = self.objects.len();
+        self.scopes.scopes.push(Scope {
+            parent,
+            depth,
+            last_entry: None,
+            entries: 0,
+            last_expression: None,
+            first_object,
+        });
         self.scopes.scopes.len() - 1
     }
 
@@ -123,6 +133,29 @@ impl Parser<'_> {
         if let Some(scope) = self.scopes.scopes.get_mut(scope) {
             self.scopes.expressions.push(Expression { previous: scope.last_expression, name });
             scope.last_expression = Some(index);
+        }
+    }
+
+    /// MariaDB's WITH RECURSIVE takes names of expressions that come later in its list: what was taken for a table is
+    /// none.
+    pub(super) fn forget_forward_mentions(&mut self, scope: usize, name: Name) {
+        let Some(first) = self.scopes.scopes.get(scope).map(|scope| scope.first_object) else { return };
+        self.dropped.resize(self.objects.len(), false);
+        for index in first..self.objects.len() {
+            let Some(object) = self.objects.get(index) else { continue };
+            if object.object_type != ObjectType::Table || object.database_span.is_some() || object.column_qualifier {
+                continue;
+            }
+            let (start, end) = (object.span.start, object.span.end);
+            let quoted = matches!(self.sql.get(start), Some(b'`' | b'"'));
+            if self.same(Name { start, end, quoted }, name)
+                && let Some(dropped) = self.dropped.get_mut(index)
+            {
+                *dropped = true;
+            }
+        }
+        for entry in &mut self.scopes.entries {
+            entry.object = entry.object.filter(|&object| self.dropped.get(object) != Some(&true));
         }
     }
 

@@ -224,6 +224,10 @@ impl Parser<'_> {
                 }
                 TokenKind::String | TokenKind::Number | TokenKind::Symbol(_) => {
                     self.take();
+                    // Oracle's `t1%ROWTYPE` names a table or a cursor: which of them takes a reading that is not done here.
+                    if token.is_symbol(b'%') && self.in_body && self.is_oracle() && self.peek().is_name() {
+                        self.body_opaque = true;
+                    }
                 }
             }
             if let Some(top) = frames.last_mut() {
@@ -445,6 +449,9 @@ impl Parser<'_> {
         }
         if recursive {
             self.add_expression(query, name);
+            if self.context.mariadb {
+                self.forget_forward_mentions(query, name);
+            }
         }
         Some(Frame {
             mode: Mode::Expression,
@@ -696,8 +703,7 @@ impl Parser<'_> {
             ([Some(database), Some(table), Some(_)], false) if !self.peek().is_symbol(b'(') => (Some(database), table),
             _ => return,
         };
-        if let ([Some(sequence), Some(part), None], true) =
-            (chain.parts, self.context.mariadb && self.sql_mode_has(super::definitions::MODE_ORACLE))
+        if let ([Some(sequence), Some(part), None], true) = (chain.parts, self.is_oracle())
             && [&b"NEXTVAL"[..], b"CURRVAL"].iter().any(|word| self.unquoted(part).eq_ignore_ascii_case(word))
         {
             self.object(ObjectType::Sequence, None, sequence, Role::Reference, None);
