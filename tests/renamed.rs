@@ -6,7 +6,7 @@ use std::io::Cursor;
 use mysql_common::binlog::BinlogFile;
 use mysql_common::binlog::consts::BinlogVersion;
 use mysql_common::binlog::events::EventData;
-use replproxy::binlog::{Event, EventType, FileReader, Gtid, Query, Rows};
+use replproxy::binlog::{Event, EventType, FileReader, Gtid, Query, Rows, TaggedGtid};
 use replproxy::rewrite::{Summary, rewrite};
 
 use crate::corpus;
@@ -94,12 +94,19 @@ fn positions_and_transaction_lengths_are_those_of_the_new_file() {
             if header.event_type != EventType::FORMAT_DESCRIPTION && !name.contains("relay") {
                 assert_eq!(u64::from(header.log_pos), end, "{name}: {} at {}", header.event_type, end - length);
             }
-            let starts = matches!(header.event_type, EventType::GTID | EventType::ANONYMOUS_GTID);
+            let stated = match header.event_type {
+                EventType::GTID | EventType::ANONYMOUS_GTID => {
+                    Some(Gtid::read(event.body()).expect(&name).transaction_length)
+                }
+                EventType::GTID_TAGGED => Some(TaggedGtid::read(event.body()).expect(&name).transaction_length),
+                _ => None,
+            };
+            let starts = stated.is_some();
             if starts || matches!(header.event_type, EventType::ROTATE | EventType::STOP) {
                 if let Some((stated, counted)) = open.take() {
                     assert_eq!(stated, counted, "{name}: transaction before {}", end - length);
                 }
-                if starts && let Some(stated) = Gtid::read(event.body()).expect(&name).transaction_length {
+                if let Some(stated) = stated.flatten() {
                     open = Some((stated.value, 0));
                 }
             }

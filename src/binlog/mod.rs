@@ -8,6 +8,7 @@ mod event_type;
 mod file;
 mod format;
 mod payload;
+mod tagged;
 mod version;
 mod views;
 
@@ -19,6 +20,7 @@ pub use payload::{
     MAX_OPENED_LENGTH, PayloadError, close_statement, close_transaction, open_statement, open_transaction,
     packed_width, put_packed,
 };
+pub use tagged::TaggedGtid;
 pub use version::{ServerVersion, Vendor};
 pub use views::{
     ExecuteLoadQuery, Gtid, LengthField, MariaDbGtid, Query, Rotate, Rows, StatusVariable, StatusVariables, TableMap,

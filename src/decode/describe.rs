@@ -10,7 +10,7 @@ use super::{mask, rows};
 use crate::{
     binlog::{
         ChecksumAlgorithm, Event, EventType, ExecuteLoadQuery, FormatDescription, Gtid, HEADER_LENGTH, Header,
-        MariaDbGtid, PayloadError, Query, Rotate, Rows, StatusVariables, TableMap, flags, open_statement,
+        MariaDbGtid, PayloadError, Query, Rotate, Rows, StatusVariables, TableMap, TaggedGtid, flags, open_statement,
         open_transaction, status_code,
     },
     gtid::{GtidSet, GtidSetError},
@@ -364,52 +364,11 @@ fn clocks(described: &mut Described, last_committed: Option<u64>, sequence_numbe
     }
 }
 
-/// MySQL's self-describing encoding: `format version | length | last field that must be known | (field id, value)…`, all
-/// integers of variable length. Fields: 0 flags, 1 uuid as 16 integers, 2 number (zigzag), 3 tag after its length, 4
-/// last_committed and 5 sequence_number (both zigzag).
 fn tagged_gtid(body: &[u8], described: &mut Described) -> Result<(), BodyError> {
-    let mut cursor = Cursor::new(body);
-    let (_version, _length, _last) = (variable(&mut cursor)?, variable(&mut cursor)?, variable(&mut cursor)?);
-    let (mut uuid, mut number, mut tag) = ([0; 16], 0, String::new());
-    let mut clock = [None, None];
-    while cursor.left() > 0 {
-        match variable(&mut cursor)? {
-            0 => {
-                variable(&mut cursor)?;
-            }
-            1 => {
-                for byte in &mut uuid {
-                    *byte = variable(&mut cursor)? as u8;
-                }
-            }
-            2 => number = zigzag(variable(&mut cursor)?),
-            3 => {
-                let length = variable(&mut cursor)?;
-                tag = text(cursor.take(usize::try_from(length).unwrap_or(usize::MAX))?);
-            }
-            id @ (4 | 5) => clock[id as usize - 4] = Some(zigzag(variable(&mut cursor)?)),
-            _ => break,
-        }
-    }
-    let uuid = Uuid::from_bytes(uuid);
+    let TaggedGtid { uuid, tag, number, last_committed, sequence_number, .. } = TaggedGtid::read(body)?;
     described.gtid = Some(if tag.is_empty() { format!("{uuid}:{number}") } else { format!("{uuid}:{tag}:{number}") });
-    clocks(described, clock[0], clock[1]);
+    clocks(described, last_committed, sequence_number);
     Ok(())
-}
-
-/// So many bytes follow the first as it has ones at its low end; the value is what stands above those.
-fn variable(cursor: &mut Cursor<'_>) -> Result<u64, Truncated> {
-    let extra = cursor.rest().first().map_or(0, |first| first.trailing_ones()) as usize;
-    let bytes = cursor.take(extra + 1)?;
-    let mut wide = [0; 16];
-    wide[..bytes.len()].copy_from_slice(bytes);
-    // With eight ones the whole first byte is a mark and eight bytes of value follow.
-    let shift = if extra == 8 { 8 } else { extra + 1 };
-    Ok((u128::from_le_bytes(wide) >> shift) as u64)
-}
-
-fn zigzag(value: u64) -> u64 {
-    value >> 1
 }
 
 /// `u32 count and 4 bits of flags | count × (u32 domain, u32 server id, u64 number)`.

@@ -1,7 +1,8 @@
 //! Groups (transactions and the statements that stand alone) and what waits until a group's length is known.
 
 use crate::binlog::{
-    ChecksumAlgorithm, Event, EventType, FormatDescription, LengthField, MariaDbGtid, Rows, packed_width, put_packed,
+    ChecksumAlgorithm, Event, EventType, FormatDescription, LengthField, MariaDbGtid, Rows, TaggedGtid, packed_width,
+    put_packed,
 };
 use crate::ddl::Control;
 
@@ -269,18 +270,28 @@ impl Outbox {
     /// Puts the length of all that waits into the GTID event at its front.
     fn state_length(&mut self, field: LengthField, checksum: ChecksumAlgorithm) -> Result<(), StreamError> {
         let Some((gtid, _)) = self.waiting.first_mut() else { return Ok(()) };
-        let rest = self.waiting_bytes as u64 - field.width as u64;
-        // The field counts itself, and its width depends on what it says.
-        let total = [1, 3, 4, 9]
-            .into_iter()
-            .map(|width| rest + width)
-            .find(|&total| rest + packed_width(total) as u64 == total);
-        let Some(total) = total.filter(|&total| total != field.value) else { return Ok(()) };
-        let mut packed = Vec::with_capacity(9);
-        put_packed(&mut packed, total);
+        let total = self.waiting_bytes as u64;
+        if total == field.value {
+            return Ok(());
+        }
         let body = gtid.body();
-        let parts = [&body[..field.offset], &packed, &body[field.offset + field.width..]];
-        *gtid = Event::build(*gtid.header(), &parts, checksum);
+        let others = total - body.len() as u64;
+        let new = if gtid.event_type() == EventType::GTID_TAGGED {
+            let tagged = TaggedGtid::read(body).map_err(|error| StreamError::Truncated(gtid.event_type(), error))?;
+            tagged.body_in_transaction_of(body, others)
+        } else {
+            // The field counts itself, and its width depends on what it says.
+            let rest = total - field.width as u64;
+            let stated = [1, 3, 4, 9].into_iter().map(|width| rest + width);
+            stated.into_iter().find(|&stated| rest + packed_width(stated) as u64 == stated).map(|stated| {
+                let mut packed = Vec::with_capacity(9);
+                put_packed(&mut packed, stated);
+                [&body[..field.offset], &packed, &body[field.offset + field.width..]].concat()
+            })
+        };
+        if let Some(new) = new {
+            *gtid = Event::build(*gtid.header(), &[&new], checksum);
+        }
         Ok(())
     }
 }

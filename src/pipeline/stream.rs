@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::binlog::{
     ChecksumAlgorithm, Event, EventType, FormatDescription, FormatError, Gtid, HEADER_LENGTH, Header, MariaDbGtid,
-    PayloadError, Rotate, Rows, TableMap, Vendor, close_transaction, flags, open_transaction,
+    PayloadError, Rotate, Rows, TableMap, TaggedGtid, Vendor, close_transaction, flags, open_transaction,
 };
 use crate::ddl::Control;
 use crate::fault::{Code, Fault};
@@ -360,8 +360,10 @@ impl Stream {
                 self.outbox.gtid(event, None);
             }
             EventType::GTID_TAGGED => {
+                let gtid = TaggedGtid::read(event.body()).map_err(damaged)?;
+                origin = Some(gtid.uuid.into_bytes());
                 self.group.open_mysql();
-                self.outbox.gtid(event, None);
+                self.outbox.gtid(event, gtid.transaction_length);
             }
             _ => {
                 let gtid = Gtid::read(event.body()).map_err(damaged)?;

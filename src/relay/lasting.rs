@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use crate::binlog::{Event, EventType, Gtid, MariaDbGtid};
+use crate::binlog::{Event, EventType, Gtid, MariaDbGtid, TaggedGtid};
 use crate::fault::{Code, Fault};
 use crate::gtid::{GtidSet, MariaDbGtidText, MariaDbPosition, Sid};
 use crate::pipeline::coordinates::FilePosition;
@@ -65,17 +65,13 @@ impl Progress {
     /// One event went out.
     fn sent(&mut self, event: &Event) {
         match (&mut *self, event.event_type()) {
-            (Self::MySql { .. }, EventType::GTID) => {
+            (Self::MySql { .. }, EventType::GTID | EventType::GTID_TAGGED) => {
                 self.close();
-                match (self, Gtid::read(event.body())) {
-                    (Self::MySql { open, .. }, Ok(gtid)) => {
-                        let sid = Sid { uuid: Uuid::from_bytes(gtid.sid), tag: String::new() };
-                        *open = Some((sid, gtid.gno));
-                    }
+                match (self, gtid(event)) {
+                    (Self::MySql { open, .. }, Some(gtid)) => *open = Some(gtid),
                     (progress, _) => *progress = Self::Lost,
                 }
             }
-            (Self::MySql { .. }, EventType::GTID_TAGGED) => *self = Self::Lost,
             (Self::MariaDb { .. }, EventType::MARIADB_GTID) => {
                 self.close();
                 let server_id = event.header().server_id;
@@ -126,6 +122,16 @@ impl Progress {
         };
         Some(request)
     }
+}
+
+/// The GTID of a MySQL source's GTID event.
+fn gtid(event: &Event) -> Option<(Sid, u64)> {
+    if event.event_type() == EventType::GTID_TAGGED {
+        let TaggedGtid { uuid, tag, number, .. } = TaggedGtid::read(event.body()).ok()?;
+        return Some((Sid { uuid, tag }, number));
+    }
+    let gtid = Gtid::read(event.body()).ok()?;
+    Some((Sid { uuid: Uuid::from_bytes(gtid.sid), tag: String::new() }, gtid.gno))
 }
 
 enum State {

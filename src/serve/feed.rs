@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use super::files::{BinlogFile, file_fault, files, next_in_series, reader, unreadable};
 use crate::binlog::{
     ChecksumAlgorithm, Event, EventType, FILE_MAGIC, FileError, FileReader, FormatDescription, Gtid, HEADER_LENGTH,
-    Header, MariaDbGtid, Rotate, flags, for_mid_file,
+    Header, MariaDbGtid, Rotate, TaggedGtid, flags, for_mid_file,
 };
 use crate::fault::{Code, Fault};
 use crate::gtid::{GtidSet, MariaDbPosition, Sid};
@@ -281,7 +281,15 @@ impl Reading {
                     _ => false,
                 };
             }
-            EventType::ANONYMOUS_GTID | EventType::GTID_TAGGED => self.leaving_out = false,
+            EventType::GTID_TAGGED => {
+                self.leaving_out = match (&self.known, TaggedGtid::read(event.body())) {
+                    (Known::MySql(set), Ok(TaggedGtid { uuid, tag, number, .. })) => {
+                        set.contains(&Sid { uuid, tag }, number)
+                    }
+                    _ => false,
+                };
+            }
+            EventType::ANONYMOUS_GTID => self.leaving_out = false,
             EventType::ROTATE => {
                 self.leaving_out = false;
                 if let Ok(rotate) = Rotate::read(event.body()) {
