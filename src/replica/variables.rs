@@ -66,7 +66,7 @@ const FIXED: &[(&str, &str)] = &[
     ("have_openssl", "YES"),
     ("have_ssl", "YES"),
     ("init_connect", ""),
-    ("interactive_timeout", "28800"),
+    ("interactive_timeout", "3600"),
     ("license", "Apache-2.0"),
     ("lower_case_file_system", "OFF"),
     // An event may have 1 GiB; clients size their buffers by it.
@@ -89,7 +89,7 @@ const FIXED: &[(&str, &str)] = &[
     ("tx_read_only", "0"),
     ("version_compile_machine", std::env::consts::ARCH),
     ("version_compile_os", std::env::consts::OS),
-    ("wait_timeout", "28800"),
+    ("wait_timeout", "3600"),
 ];
 
 /// What the source says of itself, in the proxy's place.
