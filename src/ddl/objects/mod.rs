@@ -7,6 +7,7 @@
 mod body;
 mod definitions;
 mod dml;
+mod from;
 mod scopes;
 mod tables;
 mod walk;

@@ -50,13 +50,14 @@ pub(super) enum Flavor {
     With,
 }
 
+/// One parenthesis of a query, or the query itself.
 #[derive(Debug, Clone, Copy)]
-struct Frame {
-    mode: Mode,
+pub(super) struct Frame {
+    pub(super) mode: Mode,
     /// Names are looked up from here.
-    scope: usize,
+    pub(super) scope: usize,
     /// The scope of the query expression in this frame, once there is one.
-    query: Option<usize>,
+    pub(super) query: Option<usize>,
     /// Nothing but the beginning of a query has been seen.
     fresh: bool,
     /// CASE expressions that have not ended.
@@ -72,59 +73,6 @@ pub(super) struct Walked {
     pub(super) assigned: Vec<Chain>,
     /// The scope of the base query, where common table expressions are known.
     pub(super) query: Option<usize>,
-}
-
-/// Words that cannot be an alias after a table.
-fn follows_table(word: K) -> bool {
-    matches!(
-        word,
-        K::ON
-            | K::USING
-            | K::JOIN
-            | K::INNER
-            | K::CROSS
-            | K::LEFT
-            | K::RIGHT
-            | K::NATURAL
-            | K::STRAIGHT_JOIN
-            | K::OUTER
-            | K::WHERE
-            | K::GROUP
-            | K::HAVING
-            | K::ORDER
-            | K::LIMIT
-            | K::UNION
-            | K::EXCEPT
-            | K::INTERSECT
-            | K::WINDOW
-            | K::PROCEDURE
-            | K::INTO
-            | K::LOCK
-            | K::FOR
-            | K::SET
-            | K::SELECT
-            | K::VALUES
-            | K::WITH
-            | K::RETURNING
-            | K::FETCH
-            | K::THEN
-            | K::DO
-            | K::LOOP
-            | K::USE
-            | K::FORCE
-            | K::IGNORE
-            | K::PARTITION
-            | K::QUALIFY
-            | K::READ
-            | K::WRITE
-            | K::AS
-            | K::FROM
-            | K::ELSE
-            | K::UNTIL
-            | K::TABLESAMPLE
-            | K::KEY
-            | K::INDEX
-    )
 }
 
 impl Parser<'_> {
@@ -514,154 +462,6 @@ impl Parser<'_> {
         }
     }
 
-    /// `FOR UPDATE OF t1, t2`: the tables of a locking clause are named as columns name them.
-    fn locking_clause(&mut self, scope: usize) {
-        // FOR UPDATE, FOR SHARE.
-        if self.word_at(1) == K::OF {
-            self.take();
-        }
-        if !self.accept(K::OF) {
-            return;
-        }
-        while let Some((database, table)) = self.chain().and_then(|chain| chain.table()) {
-            self.mention(scope, database, table);
-            if !self.accept_symbol(b',') {
-                return;
-            }
-        }
-    }
-
-    /// A table of a FROM clause, or of an UPDATE or DELETE.
-    fn table_factor(&mut self, token: Token, next: &mut Frame) -> Option<Frame> {
-        match token.keyword {
-            K::LATERAL => {
-                self.take();
-                return None;
-            }
-            K::OJ if self.peek_at(1).is_name() || self.peek_at(1).is_symbol(b'(') => {
-                self.take();
-                return None;
-            }
-            K::DUAL if token.kind == TokenKind::Word && !self.peek_at(1).is_symbol(b'.') => {
-                self.take();
-                next.mode = Mode::AfterTable;
-                return None;
-            }
-            _ => {}
-        }
-        self.refuse_reserved();
-        let chain = self.chain()?;
-        if self.peek().is_symbol(b'(') && token.kind == TokenKind::Word {
-            // JSON_TABLE(…) and other table functions: columns inside, an alias after. A scope of its own makes the
-            // end of the parenthesis treat it as a derived table.
-            self.take();
-            return Some(Frame { query: Some(next.scope), ..Frame::inside(next) });
-        }
-        next.mode = Mode::AfterTable;
-        let Some((database, name)) = chain.table() else {
-            self.doubt_here("a table's name has more than two parts");
-            return None;
-        };
-        let entry = if database.is_none() && self.is_expression(next.scope, name) {
-            self.add_entry(next.scope, None, Some(name))
-        } else {
-            let object = self.object(ObjectType::Table, database, name, Role::Reference, None);
-            self.add_entry(next.scope, Some(object), Some(name))
-        };
-        self.after_table(Some(entry));
-        None
-    }
-
-    /// What may follow a table: partitions, a period, an alias, index hints.
-    pub(super) fn after_table(&mut self, entry: Option<usize>) {
-        let mut named = false;
-        loop {
-            let token = self.peek();
-            match token.keyword {
-                K::PARTITION if self.peek_at(1).is_symbol(b'(') => {
-                    self.take();
-                    self.skip_group();
-                }
-                K::FOR if matches!(self.word_at(1), K::SYSTEM_TIME | K::PORTION) => self.skip_period(),
-                K::USE | K::FORCE | K::IGNORE if matches!(self.word_at(1), K::INDEX | K::KEY) => {
-                    while !self.at_end() && !self.peek().is_symbol(b'(') {
-                        self.take();
-                    }
-                    self.skip_group();
-                    // MySQL takes several lists after commas only between hints.
-                    if self.peek().is_symbol(b',') && matches!(self.word_at(1), K::USE | K::FORCE | K::IGNORE) {
-                        self.take();
-                    }
-                }
-                K::AS if !named => {
-                    self.take();
-                    let alias = self.peek();
-                    if alias.kind == TokenKind::String {
-                        self.take();
-                    } else if let Some(alias) = self.name()
-                        && let Some(entry) = entry
-                    {
-                        self.set_alias(entry, alias);
-                    }
-                    named = true;
-                    self.skip_alias_columns();
-                }
-                word if !named && token.is_name() && !self.is_clause(word) => {
-                    if let Some(alias) = self.name()
-                        && let Some(entry) = entry
-                    {
-                        self.set_alias(entry, alias);
-                    }
-                    named = true;
-                    self.skip_alias_columns();
-                }
-                _ => return,
-            }
-        }
-    }
-
-    fn skip_alias_columns(&mut self) {
-        if self.peek().is_symbol(b'(') {
-            self.skip_group();
-        }
-    }
-
-    /// Whether a word after a table goes on with the query and is not its alias.
-    fn is_clause(&mut self, word: K) -> bool {
-        follows_table(word)
-            || match word {
-                K::FULL => matches!(self.word_at(1), K::JOIN | K::OUTER),
-                K::OFFSET => matches!(self.peek_at(1).kind, TokenKind::Number | TokenKind::Variable),
-                K::MINUS => {
-                    matches!(self.word_at(1), K::SELECT | K::ALL | K::DISTINCT) || self.peek_at(1).is_symbol(b'(')
-                }
-                _ => false,
-            }
-    }
-
-    /// `FOR SYSTEM_TIME …`, `FOR PORTION OF p FROM a TO b`: up to the alias or the next clause.
-    fn skip_period(&mut self) {
-        self.take();
-        let portion = self.take().keyword == K::PORTION;
-        loop {
-            let token = self.peek();
-            match token.keyword {
-                K::AS if self.word_at(1) != K::OF => return,
-                K::FROM | K::AS | K::FOR => {}
-                K::SET if portion => return,
-                word if follows_table(word) => return,
-                _ => {}
-            }
-            match token.kind {
-                TokenKind::Symbol(b'(') => self.skip_group(),
-                TokenKind::Symbol(b',' | b')' | b';') | TokenKind::End => return,
-                _ => {
-                    self.take();
-                }
-            }
-        }
-    }
-
     /// `name(` in an expression: a stored function unless the server has one of that name.
     fn call(&mut self, name: Name) {
         let text = self.unquoted(name);
@@ -721,7 +521,7 @@ impl Parser<'_> {
 
 impl Frame {
     /// A parenthesised expression inside `outer`.
-    fn inside(outer: &Frame) -> Self {
+    pub(super) fn inside(outer: &Frame) -> Self {
         Self { mode: Mode::Expression, query: None, fresh: false, cases: 0, expression: None, ..*outer }
     }
 }
