@@ -7,7 +7,7 @@ use bytes::Bytes;
 use replproxy::binlog::{ChecksumAlgorithm, Event, EventType, FileReader, Header, Vendor};
 use replproxy::pipeline::coordinates::FilePosition;
 use replproxy::pipeline::rules::{ObjectRule, RuleSet, Template, parse_patterns};
-use replproxy::pipeline::{Numbering, Stream, StreamOptions};
+use replproxy::pipeline::{MAX_LENGTH_BUFFER, Numbering, Stream, StreamOptions};
 
 /// A FORMAT_DESCRIPTION of a real server (MySQL 5.7) begins every stream that is made up.
 const RECORDED: &[u8] = include_bytes!("../fixtures/demo/binlog.000001");
@@ -36,6 +36,7 @@ pub(crate) fn pipeline(rules: &Arc<RuleSet>) -> Stream {
         replica: Vendor::MySql,
         start,
         checksum: ChecksumAlgorithm::None,
+        length_buffer: MAX_LENGTH_BUFFER,
     };
     Stream::new(Arc::clone(rules), options)
 }

@@ -39,8 +39,13 @@ fn start() -> FilePosition {
 }
 
 fn stream(rules: &Arc<RuleSet>, numbering: &Numbering, replica: Vendor) -> Stream {
-    let options =
-        StreamOptions { numbering: numbering.clone(), replica, start: start(), checksum: ChecksumAlgorithm::None };
+    let options = StreamOptions {
+        numbering: numbering.clone(),
+        replica,
+        start: start(),
+        checksum: ChecksumAlgorithm::None,
+        length_buffer: 8 << 20,
+    };
     Stream::new(Arc::clone(rules), options)
 }
 

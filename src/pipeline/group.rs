@@ -11,8 +11,8 @@ use super::numbering::Numberer;
 use super::statement::{Opening, control_event};
 use super::stream::StreamError;
 
-/// A transaction is kept back up to this many bytes so that its GTID event can state the length that it has after the
-/// rewrite. Longer ones stream with the length that the source stated, which no server acts upon.
+/// A served transaction is kept back up to this many bytes so that its GTID event can state the length that it has after
+/// the rewrite. Longer ones stream with the length that the source stated, which no server acts upon.
 pub const MAX_LENGTH_BUFFER: usize = 8 << 20;
 
 /// Where in a group the stream stands.
@@ -130,8 +130,8 @@ enum Part {
 /// Events on their way from the transformation to the numbering.
 #[derive(Debug)]
 pub(super) struct Outbox {
-    /// Whether GTID events are made to state the length after the rewrite.
-    exact_lengths: bool,
+    /// GTID events are made to state the length after the rewrite, for transactions of up to this many bytes.
+    exact_lengths: Option<usize>,
     waiting: Vec<(Event, Part)>,
     waiting_bytes: usize,
     /// The first waiting event is a GTID event; its length field, where it has one.
@@ -144,7 +144,7 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    pub(super) fn new(exact_lengths: bool) -> Self {
+    pub(super) fn new(exact_lengths: Option<usize>) -> Self {
         Self {
             exact_lengths,
             waiting: Vec::new(),
@@ -244,13 +244,13 @@ impl Outbox {
             && !complete
             && !self.ended_empty
         {
-            let for_length = self.exact_lengths && length.is_some() && self.waiting_bytes <= MAX_LENGTH_BUFFER;
+            let for_length = length.is_some() && self.exact_lengths.is_some_and(|limit| self.waiting_bytes <= limit);
             if self.bare || for_length {
                 return Ok(());
             }
         }
         if complete
-            && self.exact_lengths
+            && self.exact_lengths.is_some()
             && let Some((_, Some(length))) = self.gtid.take()
         {
             self.state_length(length, checksum)?;

@@ -34,6 +34,9 @@ pub struct StreamOptions {
     pub start: FilePosition,
     /// How events end before the first FORMAT_DESCRIPTION.
     pub checksum: ChecksumAlgorithm,
+    /// How many bytes of a transaction are kept back so that its GTID event can state the length that it has after the
+    /// rewrite; see [`super::MAX_LENGTH_BUFFER`].
+    pub length_buffer: usize,
 }
 
 /// What one event did.
@@ -150,7 +153,7 @@ impl Stream {
             checksum: options.checksum,
             source: options.start,
             group: Group::default(),
-            outbox: Outbox::new(exact_lengths),
+            outbox: Outbox::new(exact_lengths.then_some(options.length_buffer)),
             tables: HashMap::new(),
             held: Vec::new(),
             held_bytes: 0,

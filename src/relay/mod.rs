@@ -15,7 +15,7 @@ use bytes::Bytes;
 use crate::binlog::{EventType, Header, Vendor};
 use crate::fault::{Code, Fault};
 use crate::pipeline::rules::RuleSet;
-use crate::pipeline::{Stream, StreamOptions};
+use crate::pipeline::{MAX_LENGTH_BUFFER, Stream, StreamOptions};
 use crate::replica::backend::{Backend, BoxFuture, Feed, ReplicaRequest, ReplicaStart};
 use crate::source::{Client, DumpRequest, Endpoint, EventStream, ResultSet, SourceError, SourceFacts};
 use crate::telemetry::{Coordinates, RouteTelemetry, SourceContact};
@@ -152,6 +152,7 @@ impl Core {
             replica: vendor,
             start: start.from.clone(),
             checksum: events.negotiated_checksum(),
+            length_buffer: MAX_LENGTH_BUFFER,
         };
         Ok(RouteFeed::new(Parts {
             source_identity: facts.server_uuid.clone().unwrap_or_else(|| format!("server id {}", facts.server_id)),

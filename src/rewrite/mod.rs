@@ -39,6 +39,10 @@ impl fmt::Display for Summary {
     }
 }
 
+/// Nobody waits for the output of a file's rewrite, so larger transactions than in a served stream are kept back until
+/// their length is known.
+const LENGTH_BUFFER: usize = 1 << 30;
+
 /// Why the run ended before the file did. What was written until then is good.
 #[derive(Debug, thiserror::Error)]
 pub enum RewriteError {
@@ -67,7 +71,13 @@ pub fn rewrite(
     let start = FilePosition { file: file_name.to_vec(), position: FILE_MAGIC.len() as u64 };
     let numbering = if rules.is_transparent() { Numbering::Source } else { Numbering::Served { fingerprint: None } };
     // MySQL's receiver adds up lengths, which is what offsets in a file are.
-    let options = StreamOptions { numbering, replica: Vendor::MySql, start, checksum: ChecksumAlgorithm::None };
+    let options = StreamOptions {
+        numbering,
+        replica: Vendor::MySql,
+        start,
+        checksum: ChecksumAlgorithm::None,
+        length_buffer: LENGTH_BUFFER,
+    };
     let mut stream = Stream::new(rules, options);
     output.write_all(&FILE_MAGIC).map_err(RewriteError::Output)?;
     summary.bytes_in += FILE_MAGIC.len() as u64;
