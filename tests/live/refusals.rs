@@ -2,6 +2,7 @@
 //! the proxy's log, and the proxy stays up.
 
 use crate::support::fleet::Version;
+use crate::support::pair::Mode;
 use crate::support::process::free_port;
 use crate::support::proxy::Proxy;
 use crate::support::replica::{Start, Upstream};
@@ -94,4 +95,67 @@ async fn what_is_wrong_is_said_to_the_replica_and_in_the_log() {
     source.restart_with("--skip-log-bin").await;
     refused(&replica, &mut proxy, &at("good"), &here, "RPX-2005", &["log_bin"]).await;
     assert!(proxy.terminate().success(), "SIGTERM ends the proxy cleanly:\n{}", proxy.log());
+}
+
+/// A proxy starts before its source exists: replicas of every kind are told so, and go on by themselves when it does.
+async fn source_comes_later(version: Version, mode: Mode) {
+    let options = || match mode {
+        Mode::AutoPosition => ServerOptions::new().gtid(version),
+        _ => ServerOptions::new(),
+    };
+    let Some([mut source, replica]) = unless_available(Server::start_two([version; 2], [options(), options()]).await)
+    else {
+        return;
+    };
+    let tls = version == Version::Mysql97;
+    let login = format!(
+        "port = {}\nuser = \"repl\"\npassword = \"secret\"\ntls = \"{}\"",
+        source.port(),
+        if tls { "required" } else { "disabled" }
+    );
+    let start = match mode {
+        Mode::FilePosition => Start::At("binlog.000001".to_owned(), 4),
+        Mode::AutoPosition => Start::AutoPosition,
+        Mode::MariadbGtid => Start::MariadbGtid(String::new()),
+    };
+    source.kill();
+    let routes = Routes(vec![("early", free_port(), login)]);
+    let mut proxy = Proxy::start(&routes.configuration(), &[routes.port("early")]).await;
+    let upstream = Upstream::at(routes.port("early"));
+    replica.follow(&if tls { upstream.with_tls() } else { upstream }, &start).await;
+    replica.start_replica().await;
+    let error = replica.io_error("RPX-2001", LIMIT).await;
+    assert!(error.contains(&format!("127.0.0.1:{}", source.port())), "{error}");
+    source.restart().await;
+    source
+        .script("CREATE DATABASE later; CREATE TABLE later.t (a INT PRIMARY KEY); INSERT INTO later.t VALUES (1)")
+        .await;
+    let arrived = replica.reaches("SELECT MAX(a) FROM later.t", "1", LIMIT).await;
+    arrived.unwrap_or_else(|error| panic!("{error}\n{}", proxy.log()));
+    assert!(proxy.terminate().success(), "SIGTERM ends the proxy cleanly:\n{}", proxy.log());
+}
+
+#[tokio::test]
+async fn mysql_56_waits_for_a_source_that_comes_later() {
+    source_comes_later(Version::Mysql56, Mode::FilePosition).await;
+}
+
+#[tokio::test]
+async fn mysql_57_waits_for_a_source_that_comes_later() {
+    source_comes_later(Version::Mysql57, Mode::AutoPosition).await;
+}
+
+#[tokio::test]
+async fn mysql_97_waits_for_a_source_that_comes_later() {
+    source_comes_later(Version::Mysql97, Mode::AutoPosition).await;
+}
+
+#[tokio::test]
+async fn mariadb_1011_waits_for_a_source_that_comes_later() {
+    source_comes_later(Version::Mariadb1011, Mode::MariadbGtid).await;
+}
+
+#[tokio::test]
+async fn mariadb_1011_waits_at_a_position_for_a_source_that_comes_later() {
+    source_comes_later(Version::Mariadb1011, Mode::FilePosition).await;
 }
