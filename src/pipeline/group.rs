@@ -141,6 +141,8 @@ pub(super) struct Outbox {
     /// The group ended and there is nothing to send for it.
     ended_empty: bool,
     in_payload: bool,
+    /// XA START and the savepoints after it wait for the transaction's first change.
+    unchanged_xa: Vec<Event>,
 }
 
 impl Outbox {
@@ -153,6 +155,7 @@ impl Outbox {
             bare: false,
             ended_empty: false,
             in_payload: false,
+            unchanged_xa: Vec::new(),
         }
     }
 
@@ -162,10 +165,14 @@ impl Outbox {
 
     /// How many bytes wait here.
     pub(super) fn waiting_bytes(&self) -> usize {
-        self.waiting_bytes
+        self.waiting_bytes + self.unchanged_xa.iter().map(|event| event.raw().len()).sum::<usize>()
     }
 
     fn put(&mut self, event: Event, part: Part) {
+        for waiting in std::mem::take(&mut self.unchanged_xa) {
+            self.waiting_bytes += waiting.raw().len();
+            self.waiting.push((waiting, Part::Inner));
+        }
         self.bare = false;
         self.waiting_bytes += event.raw().len();
         self.waiting.push((event, part));
@@ -215,6 +222,28 @@ impl Outbox {
             }
             _ => self.nothing_last(),
         }
+    }
+
+    /// XA START: it waits for the transaction's first change.
+    pub(super) fn begin_xa(&mut self, event: Event) {
+        self.unchanged_xa = vec![event];
+    }
+
+    /// XA START waits for a change.
+    pub(super) fn is_unchanged_xa(&self) -> bool {
+        !self.unchanged_xa.is_empty()
+    }
+
+    /// Transaction control inside an XA transaction without changes waits with its XA START.
+    pub(super) fn wait_with_xa(&mut self, event: Event) {
+        self.unchanged_xa.push(event);
+    }
+
+    /// The XA transaction is prepared without changes: its group goes out empty. Gives back its XA START.
+    pub(super) fn end_unchanged_xa(&mut self, prepare: &Event) -> Option<Event> {
+        let start = std::mem::take(&mut self.unchanged_xa).into_iter().next();
+        self.empty(prepare);
+        start
     }
 
     /// From here on events are those inside a compressed transaction.

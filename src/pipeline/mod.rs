@@ -8,8 +8,10 @@ pub mod rules;
 mod seek;
 mod statement;
 mod stream;
+mod xa;
 
 pub use group::MAX_LENGTH_BUFFER;
 pub use numbering::{Numbering, served_file_name, source_file_name};
 pub use seek::{Seek, Target};
 pub use stream::{MAX_HELD_BYTES, Note, Step, Stop, Stream, StreamOptions};
+pub use xa::XaMemory;

@@ -307,7 +307,9 @@ fn mapped_status<'a>(status: &'a [u8], rules: &RuleSet) -> Result<Cow<'a, [u8]>,
 pub(super) fn control_event(event: &Event, text: &[u8]) -> Event {
     let header = Header { event_type: EventType::QUERY, ..*event.header() };
     let mut fixed = [0; Query::POST_HEADER_LENGTH];
-    if let Some(thread_id) = event.body().get(..4) {
+    let has_thread =
+        matches!(event.event_type(), EventType::QUERY | EventType::QUERY_COMPRESSED | EventType::EXECUTE_LOAD_QUERY);
+    if let Some(thread_id) = event.body().get(..4).filter(|_| has_thread) {
         fixed[..4].copy_from_slice(thread_id);
     }
     Event::build(header, &[&fixed, &[0], text], event.checksum())

@@ -18,6 +18,7 @@ use super::group::{Group, Outbox};
 use super::numbering::{Numberer, Numbering};
 use super::rules::{ExcludedOrigin, RuleSet, Selection};
 use super::statement::{self, StatementContext};
+use super::xa::{self, XaMemory};
 
 /// Events that wait for a decision about a later one (TABLE_MAPs, INTVARs, one rows event) may take this many bytes. One
 /// rows event can be as large as a packet, so the limit is that.
@@ -139,6 +140,11 @@ pub struct Stream {
     prelude: Vec<Event>,
     notes: Vec<Note>,
     stopped: Option<Stop>,
+    /// Whose replica it is.
+    replica: Vendor,
+    xa: XaMemory,
+    /// The XA transaction at hand.
+    xid: Vec<u8>,
 }
 
 impl Stream {
@@ -160,7 +166,16 @@ impl Stream {
             prelude: Vec::new(),
             notes: Vec::new(),
             stopped: None,
+            replica: options.replica,
+            xa: XaMemory::default(),
+            xid: Vec::new(),
         }
+    }
+
+    /// Shares what is known of prepared XA transactions with the other streams of the route.
+    pub fn with_xa_memory(mut self, xa: XaMemory) -> Self {
+        self.xa = xa;
+        self
     }
 
     /// Where the source's stream is: after the last event that was pushed.
@@ -311,12 +326,13 @@ impl Stream {
             EventType::TABLE_MAP => self.table_map(event),
             _ if Rows::is_rows(event_type) => self.rows(event),
             EventType::QUERY | EventType::QUERY_COMPRESSED => self.statement(event),
-            EventType::XID | EventType::XA_PREPARE => {
+            EventType::XID => {
                 self.flush_held();
                 self.outbox.last(event);
                 self.group.close();
                 Ok(())
             }
+            EventType::XA_PREPARE => self.prepare(event),
             EventType::INTVAR | EventType::RAND | EventType::USER_VAR => {
                 self.group.open_statement();
                 self.hold(event.raw().len())?;
@@ -502,7 +518,17 @@ impl Stream {
             self.group.control(control);
         }
         let ends_group = self.group.is_closed();
-        match outcome.event {
+        let mut passing = outcome.event;
+        if let Some(control) = outcome.control
+            && self.bridges_xa()
+            && let Some(out) = passing.take()
+        {
+            passing = self.xa_control(control, &event, out);
+            if passing.is_none() {
+                return Ok(());
+            }
+        }
+        match passing {
             Some(out) => {
                 for event in prelude {
                     self.outbox.inner(event);
@@ -532,6 +558,54 @@ impl Stream {
             },
         }
         Ok(())
+    }
+
+    /// XA PREPARE, or XA COMMIT … ONE PHASE, which is the same event with 1 in its first byte.
+    fn prepare(&mut self, event: Event) -> Result<(), StreamError> {
+        self.flush_held();
+        let one_phase = event.body().first().is_some_and(|&one_phase| one_phase != 0);
+        let emptied = self.outbox.is_unchanged_xa();
+        let xid = std::mem::take(&mut self.xid);
+        if !one_phase {
+            self.xa.prepared(&xid, event.header().timestamp, &self.source, emptied);
+        }
+        if emptied {
+            self.outbox.end_unchanged_xa(&event);
+        } else {
+            self.outbox.last(event);
+        }
+        self.group.close();
+        Ok(())
+    }
+
+    /// MariaDB takes an XA transaction without changes as it is, and its own GTID events say more of XA than these events.
+    fn bridges_xa(&self) -> bool {
+        let source = self.format.as_ref().map(|format| format.server.vendor);
+        self.replica == Vendor::MySql && source == Some(Vendor::MySql)
+    }
+
+    /// What becomes of the transaction control of XA on the way to a MySQL replica; gives the event back where it passes.
+    fn xa_control(&mut self, control: Control, event: &Event, out: Event) -> Option<Event> {
+        let sql = || statement::text(event, self.format.as_ref()).unwrap_or_default();
+        match control {
+            Control::XaStart => {
+                self.xid = xa::xid_text(sql()).to_vec();
+                self.outbox.begin_xa(out);
+                None
+            }
+            Control::XaCommit | Control::XaRollback
+                if self.xa.was_emptied(xa::xid_text(sql()), event.header().timestamp, &self.source) =>
+            {
+                self.outbox.empty(event);
+                None
+            }
+            Control::XaCommit | Control::XaRollback => Some(out),
+            _ if self.outbox.is_unchanged_xa() => {
+                self.outbox.wait_with_xa(out);
+                None
+            }
+            _ => Some(out),
+        }
     }
 
     /// Opens a compressed transaction, lets its events go through, and closes it again if anything changed.

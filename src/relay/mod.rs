@@ -15,7 +15,7 @@ use bytes::Bytes;
 use crate::binlog::{EventType, Header, Vendor};
 use crate::fault::{Code, Fault};
 use crate::pipeline::rules::RuleSet;
-use crate::pipeline::{MAX_LENGTH_BUFFER, Stream, StreamOptions};
+use crate::pipeline::{MAX_LENGTH_BUFFER, Stream, StreamOptions, XaMemory};
 use crate::replica::backend::{Backend, BoxFuture, Feed, ReplicaRequest, ReplicaStart};
 use crate::source::{Client, DumpRequest, Endpoint, EventStream, ResultSet, SourceError, SourceFacts};
 use crate::telemetry::{Coordinates, RouteTelemetry, SourceContact};
@@ -52,6 +52,7 @@ struct Core {
     telemetry: Arc<RouteTelemetry>,
     facts: Mutex<Option<(Instant, Arc<SourceFacts>)>>,
     index: Arc<Index>,
+    xa: XaMemory,
 }
 
 impl RouteBackend {
@@ -63,8 +64,8 @@ impl RouteBackend {
         identities: Arc<Identities>,
         telemetry: Arc<RouteTelemetry>,
     ) -> Self {
-        let (facts, index) = (Mutex::default(), Arc::default());
-        Self { core: Arc::new(Core { source_name, endpoint, rules, identities, telemetry, facts, index }) }
+        let (facts, index, xa) = (Mutex::default(), Arc::default(), XaMemory::default());
+        Self { core: Arc::new(Core { source_name, endpoint, rules, identities, telemetry, facts, index, xa }) }
     }
 
     async fn start(&self, request: ReplicaRequest) -> Result<Box<dyn Feed>, Fault> {
@@ -159,7 +160,7 @@ impl Core {
             source_name: self.source_name.clone(),
             events,
             primed,
-            stream: Stream::new(rules, options),
+            stream: Stream::new(rules, options).with_xa_memory(self.xa.clone()),
             telemetry: Arc::clone(&self.telemetry),
             start,
             identity,
