@@ -30,8 +30,6 @@ pub(crate) struct Visitor<S> {
     pub(crate) version: Option<ServerVersion>,
     /// The program that logged in.
     pub(crate) program: Option<String>,
-    /// The process id of the server or program, where it says.
-    pub(crate) process_id: Option<String>,
     pub(crate) tls: bool,
 }
 
@@ -118,7 +116,6 @@ pub(crate) async fn let_in<S: AsyncRead + AsyncWrite + Unpin>(
             asker: Asker { thread_id, user: login.user, host: peer.ip().to_string(), ..Asker::default() },
             version: login.version,
             program: login.program,
-            process_id: login.process_id,
             tls: login.tls,
         }),
         (Err(Failure::Refused(refusal)), Some(mut packets)) => {
@@ -143,7 +140,6 @@ struct Login {
     user: String,
     version: Option<ServerVersion>,
     program: Option<String>,
-    process_id: Option<String>,
     tls: bool,
 }
 
@@ -219,8 +215,7 @@ async fn log_in<S: AsyncRead + AsyncWrite + Unpin>(
     let info = if wants_proof { certificate_proof(password, &challenge, config.tls.certificate()) } else { Vec::new() };
     packets.write(&ok_packet(&info)).await?;
     let attribute = |name: &str| response.attributes.get(name).cloned();
-    let (program, process_id) = (attribute("program_name"), attribute("_pid"));
-    Ok(Login { user, version, program, process_id, tls })
+    Ok(Login { user, version, program: attribute("program_name"), tls })
 }
 
 async fn secure<S: AsyncRead + AsyncWrite + Unpin>(

@@ -32,7 +32,7 @@ use crate::secret::Secret;
 use crate::source::SourceFacts;
 use crate::telemetry::RouteTelemetry;
 
-use outlook::{GoodGuesses, Outlook};
+use outlook::Outlook;
 
 pub use backend::{Backend, BoxFuture, Feed, FeedState, ReplicaRequest, ReplicaSession, ReplicaStart};
 pub use registry::{Attached, Registry, SessionState};
@@ -95,7 +95,6 @@ pub struct Listener {
     registry: Arc<Registry>,
     telemetry: Arc<RouteTelemetry>,
     last_facts: Mutex<Option<Arc<SourceFacts>>>,
-    good_guesses: GoodGuesses,
     logins: Semaphore,
 }
 
@@ -108,8 +107,7 @@ impl Listener {
         telemetry: Arc<RouteTelemetry>,
     ) -> Arc<Self> {
         let logins = Semaphore::new(config.limits.logins);
-        let (last_facts, good_guesses) = (Mutex::default(), GoodGuesses::default());
-        Arc::new(Self { config, backend, registry, telemetry, last_facts, good_guesses, logins })
+        Arc::new(Self { config, backend, registry, telemetry, last_facts: Mutex::default(), logins })
     }
 
     /// What to go by: the source's facts, or the last known ones, or a guess.

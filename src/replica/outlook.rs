@@ -1,18 +1,14 @@
 //! What a connection can go by when the source is out of reach.
 //!
-//! A replica shows a fault in its `Last_IO_Error`, and tries again, in two places only: at the login (MySQL 8.0 and later, MariaDB),
-//! and at COM_REGISTER_SLAVE (all of them; MySQL 5.x shows a number and no text for a failed login). So a replica is let in
-//! with the last known facts and told at its registration. When the source has never been seen, those that show the text of a failed login
-//! are told there, and MySQL 5.x goes on to its registration with facts that are a guess.
-//!
-//! The guess has one danger: MySQL 5.6 and 5.7 stop for good when GTID_MODE does not fit theirs. Unknown counts as OFF, which is
-//! their default. A client library that connects *again* begins with SET NAMES; such a replica, which may have run for years,
-//! gets an error that it takes for a lost connection instead of the guess, unless the guess was right for it before.
+//! A replica shows a fault in its `Last_IO_Error`, and tries again, in three places only: at the login (MySQL 8.0 and later, MariaDB),
+//! at the question for GTID_MODE (MySQL 5.6 and 5.7; 8.0 loses the text there), and at COM_REGISTER_SLAVE (all of them; MySQL 5.x
+//! shows a number and no text for a failed login). So a replica is let in with the last known facts and told at its
+//! registration. When the source has never been seen, those that show the text of a failed login are told there, and MySQL
+//! 5.x goes on with facts that are a guess: 5.6 and 5.7 are told when they ask for GTID_MODE, where a wrong guess would stop
+//! them for good, and older ones at their registration.
 
 use std::collections::BTreeMap;
-use std::collections::VecDeque;
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use super::handshake::HandshakeResponse;
 use crate::binlog::{ServerVersion, Vendor};
@@ -22,9 +18,6 @@ use crate::source::SourceFacts;
 /// The version of a source that nobody has seen. Every replica accepts a MariaDB 10 in disguise, and MariaDB replicas would fall
 /// back from GTID for good with anything older.
 const UNSEEN: &str = "10.11.0-MariaDB";
-
-/// How many replicas are remembered that the guess was right for.
-const REMEMBERED: usize = 1024;
 
 /// Facts and what is wrong with them.
 #[derive(Debug, Clone)]
@@ -65,28 +58,5 @@ impl Outlook {
             None => client.attributes.is_empty(),
         };
         if shows_number_only { None } else { Some(&trouble.fault) }
-    }
-}
-
-/// A server process on the other side: its address and, where the login tells it, its process id.
-pub(crate) type Process = (IpAddr, Option<String>);
-
-/// The replicas that have come to their registration with a guess.
-#[derive(Debug, Default)]
-pub(crate) struct GoodGuesses(Mutex<VecDeque<Process>>);
-
-impl GoodGuesses {
-    pub(crate) fn note(&self, process: &Process) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !known.contains(process) {
-            if known.len() == REMEMBERED {
-                known.pop_front();
-            }
-            known.push_back(process.clone());
-        }
-    }
-
-    pub(crate) fn contains(&self, process: &Process) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(process)
     }
 }

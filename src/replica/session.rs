@@ -18,7 +18,7 @@ use super::dump::{
 };
 use super::handshake::{EOF_PACKET, err_packet, ok_packet};
 use super::heartbeat::Layout;
-use super::outlook::{Process, Trouble};
+use super::outlook::Trouble;
 use super::packets::{PacketStream, ReadError};
 use super::registry::{Guard, SessionState};
 use super::tls::ClientStream;
@@ -49,8 +49,6 @@ const GTID_VARIABLES: &[&str] = &[
 /// Shorter periods than this would be a flood.
 const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(10);
 
-/// `ER_SERVER_SHUTDOWN`: replicas take it for a lost connection at any point of their questions.
-const SERVER_SHUTDOWN: u16 = 1053;
 
 /// How long a client that is sent away may take to hear why.
 const PARTING: Duration = Duration::from_secs(2);
@@ -121,8 +119,6 @@ async fn attend<S>(
                 guard,
                 facts: outlook.facts,
                 trouble: outlook.trouble,
-                again: false,
-                process: (peer.ip(), visitor.process_id),
                 peer,
                 version: visitor.version,
                 asker,
@@ -147,9 +143,6 @@ struct Session<'a, S> {
     facts: Arc<SourceFacts>,
     /// Why `facts` are not fresh.
     trouble: Option<Trouble>,
-    /// The client library connects again: it began with SET NAMES.
-    again: bool,
-    process: Process,
     peer: SocketAddr,
     version: Option<ServerVersion>,
     asker: Arc<Mutex<Asker>>,
@@ -181,7 +174,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
         };
         let internal = |error: super::console::ConsoleEnded| Fault::new(Code::Internal, error.to_string());
         let mut console = Console::start(surroundings).await.map_err(internal)?;
-        let mut first = true;
         loop {
             let read = tokio::select! {
                 read = timeout(limits.idle_timeout, self.packets.read_command(limits.command_packet)) => read,
@@ -192,13 +184,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
                 Ok(Err(ReadError::Closed | ReadError::Io(_))) | Err(_) => return Ok(()),
                 Ok(Err(error)) => return Err(self.refuse_packet(error).await),
             };
-            if std::mem::take(&mut first) {
-                self.again = is_question(&payload, b"SET NAMES");
-            }
-            let next = if self.must_not_guess(&payload) {
-                let text = "the source is out of reach, and its GTID_MODE is not known";
-                self.error(SERVER_SHUTDOWN, b"08S01", text).await?;
-                Next::End
+            let next = if let Some(fault) = self.fault_for(&payload) {
+                self.report(&fault, None);
+                self.error(server_error::UNKNOWN, b"HY000", &error_text(&fault, LONG_ERROR_TEXT)).await?
             } else if is_served(&payload) {
                 let answer = console.exchange(&payload).await.map_err(internal)?;
                 self.timely(async |packets| packets.write_framed(&answer).await).await?;
@@ -212,12 +200,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
         }
     }
 
-    /// Whether this asks for a GTID_MODE that is only a guess, on behalf of a replica that may stop for good by it.
-    fn must_not_guess(&self, payload: &[u8]) -> bool {
-        self.trouble.as_ref().is_some_and(|trouble| trouble.guessed)
-            && self.again
-            && is_question(payload, b"SELECT @@GLOBAL.GTID_MODE")
-            && !self.listener.good_guesses.contains(&self.process)
+    /// What is said to the question for a GTID_MODE that nobody knows. MySQL 5.6 and 5.7 show it and try again, while they
+    /// would stop for good by a GTID_MODE that does not fit theirs.
+    fn fault_for(&self, payload: &[u8]) -> Option<Fault> {
+        let trouble = self.trouble.as_ref().filter(|trouble| trouble.guessed)?;
+        is_question(payload, b"SELECT @@GLOBAL.GTID_MODE").then(|| trouble.fault.clone())
     }
 
     /// A packet that cannot be read on from: told, then the end.
@@ -340,10 +327,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
         });
         match self.trouble.clone() {
             None => self.ok().await,
-            Some(Trouble { fault, guessed }) => {
-                if guessed {
-                    self.listener.good_guesses.note(&self.process);
-                }
+            Some(Trouble { fault, .. }) => {
                 self.report(&fault, None);
                 let packet = err_packet(server_error::UNKNOWN, Some(b"HY000"), &error_text(&fault, LONG_ERROR_TEXT));
                 self.timely(async |packets| packets.write(&packet).await).await.map(|()| Next::Command)

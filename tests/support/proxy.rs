@@ -35,11 +35,6 @@ impl Proxy {
         self.wait_until_it_listens().await;
     }
 
-    /// Ends it at once.
-    pub(crate) fn kill(&mut self) {
-        self.process.kill();
-    }
-
     /// Sends SIGTERM and returns how it ended.
     pub(crate) fn terminate(&mut self) -> ExitStatus {
         self.process.terminate();
