@@ -49,7 +49,6 @@ const GTID_VARIABLES: &[&str] = &[
 /// Shorter periods than this would be a flood.
 const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(10);
 
-
 /// How long a client that is sent away may take to hear why.
 const PARTING: Duration = Duration::from_secs(2);
 
