@@ -45,6 +45,8 @@ where
 {
     let limit = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
+    // One line when it begins and not one for each attempt, ten times a second.
+    let mut failing = false;
     loop {
         // Finished tasks are taken out as they finish, so that the set is as small as the number of open connections.
         while connections.try_join_next().is_some() {}
@@ -54,9 +56,15 @@ where
             accepted = listener.accept() => accepted,
         };
         let (socket, peer) = match accepted {
-            Ok(accepted) => accepted,
+            Ok(accepted) => {
+                failing = false;
+                accepted
+            }
             Err(error) => {
-                tracing::warn!(%owner, %error, "a connection could not be accepted");
+                if !failing {
+                    tracing::warn!(%owner, %error, "connections cannot be accepted");
+                }
+                failing = true;
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
