@@ -1,6 +1,7 @@
 //! End to end on real servers: throughput, CPU, memory and added latency, direct and through the proxy in one run.
 //!
 //!     cargo bench --bench end_to_end -- [--megabytes 400] [--rounds 5] [--only throughput,latency,memory] [--json FILE]
+//!         [--proxy PROGRAM]
 //!
 //! `bench/README.md` explains the figures. Everything alternates within one run, because only ratios of one run mean
 //! something on a machine with neighbours.
@@ -32,12 +33,15 @@ struct Options {
     rounds: usize,
     only: Vec<String>,
     json: Option<PathBuf>,
+    /// The program to measure, for comparing builds; the one built with the bench by default.
+    proxy: PathBuf,
 }
 
 impl Options {
     fn read() -> Result<Self, String> {
         let all = ["throughput", "latency", "memory"].map(str::to_owned).to_vec();
-        let mut options = Self { megabytes: 400, rounds: 5, only: all, json: None };
+        let built = PathBuf::from(env!("CARGO_BIN_EXE_replproxy"));
+        let mut options = Self { megabytes: 400, rounds: 5, only: all, json: None, proxy: built };
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
@@ -47,6 +51,7 @@ impl Options {
                 "--rounds" => options.rounds = value()?.parse().map_err(|_| "--rounds takes a number")?,
                 "--only" => options.only = value()?.split(',').map(str::to_owned).collect(),
                 "--json" => options.json = Some(value()?.into()),
+                "--proxy" => options.proxy = value()?.into(),
                 other => return Err(format!("{other:?} is not an option of this bench")),
             }
         }
@@ -66,7 +71,7 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    fn start(source: u16, folder: &Path) -> Self {
+    fn start(program: &Path, source: u16, folder: &Path) -> Self {
         let (transparent, renaming) = (free_port(), free_port());
         let configuration = format!(
             "[proxy]\nserver_id = 4000001\n\
@@ -76,7 +81,7 @@ impl Proxy {
              [[routes.renaming.objects]]\ndatabase = \"bench\"\nrename = \"bnch2\"\n"
         );
         std::fs::write(folder.join("replproxy.toml"), configuration).expect("the folder can be written");
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_replproxy"));
+        let mut command = std::process::Command::new(program);
         command.current_dir(folder).args(["run", "--config", "replproxy.toml"]);
         let mut process = Process::spawn(&mut command, &folder.join("proxy.log")).expect("the built program runs");
         let limit = Instant::now() + Duration::from_secs(10);
@@ -137,7 +142,7 @@ async fn measure_all(options: &Options) -> Value {
             return report;
         }
     };
-    let proxy = Proxy::start(source.port(), folder.path());
+    let proxy = Proxy::start(&options.proxy, source.port(), folder.path());
     report["memory"] = json!({ "idle_mib": measure::memory_mib(proxy.id()) });
     source.script(SCHEMA).await;
 
