@@ -193,6 +193,9 @@ async fn run<S: AsyncRead + AsyncWrite + Unpin>(
                     waiting = false;
                     guard.update(|attached| attached.state = SessionState::Streaming);
                 }
+                if !batch.is_empty() {
+                    state.heartbeat_due = Instant::now() + plan.heartbeat_period;
+                }
                 let mut sent = Sent::default();
                 for event in batch.drain(..) {
                     let event = state.take(event, &mut sent);
@@ -203,7 +206,6 @@ async fn run<S: AsyncRead + AsyncWrite + Unpin>(
                     }
                 }
                 sender.flush().await?;
-                state.heartbeat_due = Instant::now() + plan.heartbeat_period;
                 sent.report(telemetry, state.receiver.at());
                 match fed {
                     Ok(FeedState::More) => {}

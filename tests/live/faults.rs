@@ -1,11 +1,12 @@
 //! Random faults by seed: links cut at any byte, held and slowed, the proxy killed, the source and the replica's threads
-//! restarted, the replica moved between two proxies, while the source works. At the end both sides are equal and no GTID is
-//! missing.
+//! restarted, the replica moved between two proxies, while the source works. At the end both sides are equal, no GTID is
+//! missing, and both proxies serve the same bytes.
 //!
 //! `REPLPROXY_FAULT_SEEDS=1-200 cargo test --test main live::faults` runs many; a failure names its seed.
 
 use std::time::{Duration, Instant};
 
+use super::raw;
 use crate::support::compare::differences;
 use crate::support::fleet::Version;
 use crate::support::link::Link;
@@ -160,6 +161,8 @@ async fn survives_schedule(kind: Kind, seed: u64) -> bool {
         let applied = pair.replica.value("SELECT @@GLOBAL.gtid_executed").await;
         assert_eq!(applied, executed, "seed {seed}, {kind:?}: no holes");
     }
+    let first = raw::fetched_files(&pair.source, pair.port, kind.tls).await;
+    raw::assert_same(&first, &raw::fetched_files(&pair.source, second_port, kind.tls).await);
     for proxy in [&pair.proxy, &second] {
         assert!(!proxy.log().contains("panicked"), "seed {seed}, {kind:?}:\n{}", proxy.log());
     }
