@@ -35,6 +35,10 @@ async fn workload_arrives(version: Version, mode: Mode, route: Route) {
     let findings = differences(&pair.source, &pair.replica, &route.mapping(mode)).await;
     assert!(findings.is_empty(), "{kind:?}:\n{}", findings.join("\n"));
     match mode {
+        // The route's own coordinates.
+        Mode::FilePosition if route == Route::Growing => {
+            assert!(status.get("Master_Log_File").contains(".rp"), "{kind:?}: {}", status.summary());
+        }
         Mode::FilePosition => {
             let (file, position) = pair.source.binlog_end().await;
             let read = format!("{}:{}", status.get("Master_Log_File"), status.get("Read_Master_Log_Pos"));
@@ -86,6 +90,16 @@ async fn mysql_57_file_and_position_transparent() {
 #[tokio::test]
 async fn mysql_57_auto_position_renamed() {
     workload_arrives(Version::Mysql57, Mode::AutoPosition, Route::Renamed).await;
+}
+
+#[tokio::test]
+async fn mysql_57_file_and_position_with_longer_names() {
+    workload_arrives(Version::Mysql57, Mode::FilePosition, Route::Growing).await;
+}
+
+#[tokio::test]
+async fn mariadb_1011_file_and_position_with_longer_names() {
+    workload_arrives(Version::Mariadb1011, Mode::FilePosition, Route::Growing).await;
 }
 
 #[tokio::test]

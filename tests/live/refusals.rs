@@ -2,7 +2,7 @@
 //! the proxy's log, and the proxy stays up.
 
 use crate::support::fleet::Version;
-use crate::support::pair::Mode;
+use crate::support::pair::{Kind, Mode, Pair, Route};
 use crate::support::process::free_port;
 use crate::support::proxy::Proxy;
 use crate::support::replica::{Start, Upstream};
@@ -158,4 +158,39 @@ async fn mariadb_1011_waits_for_a_source_that_comes_later() {
 #[tokio::test]
 async fn mariadb_1011_waits_at_a_position_for_a_source_that_comes_later() {
     source_comes_later(Version::Mariadb1011, Mode::FilePosition).await;
+}
+
+#[tokio::test]
+async fn a_statement_that_stops_the_route_is_named_and_a_changed_rule_lets_it_go_on() {
+    let kind = Kind { version: Version::Mysql57, mode: Mode::FilePosition, route: Route::Renamed, tls: false };
+    let Some(mut pair) = unless_available(Pair::start(kind).await) else { return };
+    let schema = "CREATE DATABASE storefront CHARACTER SET utf8mb4; CREATE DATABASE ledger; USE storefront;
+        CREATE TABLE marker (n INT NOT NULL PRIMARY KEY); CREATE TABLE moved (a INT); INSERT INTO moved VALUES (1);";
+    pair.source.script(schema).await;
+    pair.catch_up(LIMIT).await;
+    let (file, position) = pair.source.binlog_end().await;
+    pair.source
+        .script("RENAME TABLE storefront.moved TO ledger.moved; INSERT INTO storefront.marker VALUES (50)")
+        .await;
+    let error = pair.replica.io_error("RPX-4001", LIMIT).await;
+    let group = format!("{file}:");
+    for word in ["1236", &group, "RENAME TABLE", "rename_out"] {
+        assert!(error.contains(word), "{word:?} is missing in {error:?}");
+    }
+    // All before it is there, nothing after it is.
+    assert_eq!(pair.replica.value("SELECT COUNT(*) FROM shop_cn.moved").await, "1");
+    assert_eq!(pair.replica.value("SELECT MAX(n) FROM shop_cn.marker").await, "1");
+    let status = pair.replica.replica_status().await;
+    assert_eq!(status.get("Exec_Master_Log_Pos"), position.to_string(), "{}", status.summary());
+
+    pair.reconfigure("[routes.pair.ddl]\nrename_out = \"skip\"\n");
+    pair.replica.stop_replica().await;
+    pair.replica.start_replica().await;
+    let passed = pair.replica.reaches("SELECT MAX(n) FROM shop_cn.marker", "50", LIMIT).await;
+    passed.unwrap_or_else(|error| panic!("{error}\n{}", pair.proxy.log()));
+    assert_eq!(
+        pair.replica.value("SELECT COUNT(*) FROM shop_cn.moved").await,
+        "1",
+        "the skipped RENAME leaves the table"
+    );
 }

@@ -182,6 +182,11 @@ impl Pair {
         (Proxy::start(&configuration(links.source.port(), port, self.kind), &[port]).await, port)
     }
 
+    /// Adds to the proxy's configuration while it runs.
+    pub(crate) fn reconfigure(&self, addition: &str) {
+        self.proxy.reconfigure(&format!("{}{addition}", configuration(self.source.port(), self.port, self.kind)));
+    }
+
     /// The words that describe the pair's source to the workload.
     pub(crate) fn words(&self) -> [&'static str; 2] {
         [self.kind.version.name(), if self.kind.mode == Mode::AutoPosition { "gtid" } else { "nogtid" }]

@@ -35,6 +35,12 @@ impl Proxy {
         self.wait_until_it_listens().await;
     }
 
+    /// Replaces the configuration and has it read again, as an operator does: a file and a SIGHUP.
+    pub(crate) fn reconfigure(&self, configuration: &str) {
+        std::fs::write(self.folder.path().join("replproxy.toml"), configuration).expect("the folder can be written");
+        self.process.signal("HUP");
+    }
+
     /// Sends SIGTERM and returns how it ended.
     pub(crate) fn terminate(&mut self) -> ExitStatus {
         self.process.terminate();
