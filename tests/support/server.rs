@@ -140,11 +140,13 @@ impl Server {
     }
 
     /// The process, for what the kernel says of it.
+    #[allow(dead_code, reason = "bench/end_to_end.rs uses it")]
     pub(crate) fn process_id(&self) -> u32 {
         self.process.as_ref().expect("the server runs").id()
     }
 
     /// How its programs run.
+    #[allow(dead_code, reason = "bench/end_to_end.rs uses it")]
     pub(crate) fn installation(&self) -> &Installation {
         &self.installation
     }
