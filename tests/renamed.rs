@@ -43,8 +43,8 @@ fn renamed_files() -> Vec<(String, Vec<u8>, Vec<u8>)> {
 /// Tables by the name in their TABLE_MAPs, and how many rows events follow for them, by the independent decoder.
 fn tables(name: &str, bytes: &[u8]) -> BTreeMap<(String, String), usize> {
     let mut tables: BTreeMap<(String, String), usize> = BTreeMap::new();
-    let mut file = BinlogFile::new(BinlogVersion::Version4, Cursor::new(bytes)).expect(name);
-    while let Some(event) = file.next() {
+    let file = BinlogFile::new(BinlogVersion::Version4, Cursor::new(bytes)).expect(name);
+    for event in file {
         let event = event.unwrap_or_else(|error| panic!("{name}: {error}"));
         match event.read_data().unwrap_or_else(|error| panic!("{name}: {error}")) {
             Some(EventData::TableMapEvent(map)) => {
