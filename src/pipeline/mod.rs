@@ -2,6 +2,7 @@
 
 pub mod coordinates;
 mod group;
+mod memory;
 mod numbering;
 pub mod policy;
 pub mod rules;

@@ -15,6 +15,7 @@ use crate::wire::Truncated;
 
 use super::coordinates::{FilePosition, ReceiverPosition};
 use super::group::{Group, Outbox};
+use super::memory::{MappedTable, Memory};
 use super::numbering::{Numberer, Numbering};
 use super::rules::{ExcludedOrigin, RuleSet, Selection};
 use super::statement::{self, StatementContext};
@@ -133,6 +134,7 @@ pub struct Stream {
     outbox: Outbox,
     /// Tables of the statement at hand: whether their rows go out.
     tables: HashMap<u64, bool>,
+    memory: Memory,
     /// TABLE_MAPs and at most one rows event that wait for the next event of their statement.
     held: Vec<Event>,
     held_bytes: usize,
@@ -161,6 +163,7 @@ impl Stream {
             group: Group::default(),
             outbox: Outbox::new(exact_lengths.then_some(options.length_buffer)),
             tables: HashMap::new(),
+            memory: Memory::default(),
             held: Vec::new(),
             held_bytes: 0,
             prelude: Vec::new(),
@@ -251,6 +254,8 @@ impl Stream {
         if format.permutes_types() && !self.rules.is_transparent() {
             return Err(StreamError::PermutedTypes(format.server.text));
         }
+        // It says how the bodies are laid out by which it is remembered.
+        self.memory = Memory::default();
         self.advance(event.header());
         self.checksum = format.checksum;
         // A server that was killed leaves its last group unfinished; the next file begins anew.
@@ -423,21 +428,18 @@ impl Stream {
         let format = self.format_or(EventType::TABLE_MAP)?;
         let map = TableMap::read(event.body(), format)
             .map_err(|error| StreamError::Truncated(EventType::TABLE_MAP, error))?;
-        let not_utf8 = |_| StreamError::NotUtf8(EventType::TABLE_MAP);
-        let database = std::str::from_utf8(map.database).map_err(not_utf8)?;
-        let table = std::str::from_utf8(map.table).map_err(not_utf8)?;
-        let selection =
-            if self.is_excluded(event.header()) { Selection::NotSelected } else { self.rules.table(database, table) };
-        let mapped = match selection {
-            Selection::NotSelected => None,
-            Selection::Selected { database: new_database, name } if new_database == database && name == table => {
-                Some(event.clone())
-            }
-            Selection::Selected { database, name } => {
-                let body = event.body();
-                let (front, back) = (&body[..map.names_offset], &body[map.columns_offset..]);
-                let (database, name) = (counted_name(&database)?, counted_name(&name)?);
-                Some(Event::build(*event.header(), &[front, &database, &name, back], event.checksum()))
+        let names = &event.body()[map.names_offset..map.columns_offset];
+        let table = if self.is_excluded(event.header()) {
+            &MappedTable::NotSelected
+        } else {
+            self.memory.table(&self.rules, &map, names)?
+        };
+        let mapped = match table {
+            MappedTable::NotSelected => None,
+            MappedTable::Unchanged => Some(event.clone()),
+            MappedTable::Renamed(new_names) => {
+                let (front, back) = (&event.body()[..map.names_offset], &event.body()[map.columns_offset..]);
+                Some(Event::build(*event.header(), &[front, new_names, back], event.checksum()))
             }
         };
         self.tables.insert(map.table_id, mapped.is_some());
@@ -507,7 +509,14 @@ impl Stream {
             excluded: self.is_excluded(event.header()),
             at: &self.source,
         };
-        let outcome = statement::judge(&event, &context)?;
+        let outcome = match self.memory.control(&event) {
+            Some(outcome) => outcome,
+            None => {
+                let outcome = statement::judge(&event, &context)?;
+                self.memory.keep_control(&event, &outcome);
+                outcome
+            }
+        };
         self.notes.extend(outcome.note);
         let prelude = std::mem::take(&mut self.prelude);
         self.held_bytes = 0;
@@ -665,15 +674,6 @@ impl Stream {
         }
         Ok(())
     }
-}
-
-fn counted_name(name: &str) -> Result<Vec<u8>, StreamError> {
-    let length = u8::try_from(name.len()).map_err(|_| StreamError::NameTooLong(name.to_owned()))?;
-    let mut bytes = Vec::with_capacity(name.len() + 2);
-    bytes.push(length);
-    bytes.extend_from_slice(name.as_bytes());
-    bytes.push(0);
-    Ok(bytes)
 }
 
 /// The same rows event as the last of its statement.

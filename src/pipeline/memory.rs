@@ -1,0 +1,135 @@
+//! What the rules made of tables and of transaction control that come again and again: a busy stream asks the rules once.
+//!
+//! Nothing here decides anything: what is remembered is what the rules said of the same bytes, and a new
+//! FORMAT_DESCRIPTION, which says how bodies are laid out, starts an empty memory.
+
+use std::collections::{HashMap, VecDeque};
+
+use bytes::Bytes;
+
+use crate::binlog::{Event, EventType, TableMap};
+use crate::ddl::Control;
+
+use super::rules::{RuleSet, Selection};
+use super::statement::{Opening, Outcome};
+use super::stream::StreamError;
+
+/// A source with more tables in use starts over from time to time. An entry takes at most some hundred bytes.
+const MAX_TABLES: usize = 4096;
+/// Sessions differ in their status variables; a busy source has few sorts of sessions.
+const MAX_CONTROLS: usize = 8;
+/// The longest body that is remembered: a BEGIN of a server has less than 200 bytes.
+const MAX_BODY: usize = 512;
+/// Where thread id and execution time of a QUERY end: what comes after them repeats.
+const QUERY_CONSTANT_PART: usize = 8;
+
+/// What the rules make of a table.
+#[derive(Debug, Clone)]
+pub(super) enum MappedTable {
+    NotSelected,
+    Unchanged,
+    /// Both names as TABLE_MAP holds them: length, name, zero.
+    Renamed(Vec<u8>),
+}
+
+/// A BEGIN, COMMIT or ROLLBACK, and what went out for it.
+#[derive(Debug)]
+struct KnownControl {
+    /// The body without thread id and execution time.
+    body: Bytes,
+    /// The same part of what goes out; `None` where nothing changes.
+    mapped: Option<Bytes>,
+    control: Control,
+    opening: Opening,
+}
+
+/// What one stream remembers.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    /// By both names as TABLE_MAP holds them.
+    tables: HashMap<Box<[u8]>, MappedTable>,
+    /// The newest first.
+    controls: VecDeque<KnownControl>,
+}
+
+impl Memory {
+    /// What the rules make of the table of a TABLE_MAP; `names` is the part of its body that holds both names.
+    pub(super) fn table(
+        &mut self,
+        rules: &RuleSet,
+        map: &TableMap<'_>,
+        names: &[u8],
+    ) -> Result<&MappedTable, StreamError> {
+        if !self.tables.contains_key(names) {
+            if self.tables.len() >= MAX_TABLES {
+                self.tables.clear();
+            }
+            self.tables.insert(names.into(), ask(rules, map)?);
+        }
+        Ok(self.tables.get(names).unwrap_or(&MappedTable::NotSelected))
+    }
+
+    /// What goes out for transaction control that has come before with the same bytes.
+    pub(super) fn control(&self, event: &Event) -> Option<Outcome> {
+        if event.event_type() != EventType::QUERY {
+            return None;
+        }
+        let body = event.body();
+        let constant = body.get(QUERY_CONSTANT_PART..)?;
+        let known = self.controls.iter().find(|known| known.body == constant)?;
+        let out = match &known.mapped {
+            None => event.clone(),
+            Some(mapped) => Event::build(*event.header(), &[&body[..QUERY_CONSTANT_PART], mapped], event.checksum()),
+        };
+        Some(Outcome { event: Some(out), control: Some(known.control), opening: known.opening, note: None })
+    }
+
+    /// Remembers what went out for transaction control that will come again.
+    pub(super) fn keep_control(&mut self, event: &Event, outcome: &Outcome) {
+        // XA statements name their transaction: they do not come again.
+        let (Some(control @ (Control::Begin | Control::Commit | Control::Rollback)), Some(out)) =
+            (outcome.control, &outcome.event)
+        else {
+            return;
+        };
+        let (before, after) = (event.body(), out.body());
+        let (Some(before), Some(after)) = (before.get(QUERY_CONSTANT_PART..), after.get(QUERY_CONSTANT_PART..)) else {
+            return;
+        };
+        if event.event_type() != EventType::QUERY || outcome.note.is_some() || before.len().max(after.len()) > MAX_BODY
+        {
+            return;
+        }
+        self.controls.truncate(MAX_CONTROLS - 1);
+        let mapped = (before != after).then(|| Bytes::copy_from_slice(after));
+        let body = Bytes::copy_from_slice(before);
+        self.controls.push_front(KnownControl { body, mapped, control, opening: outcome.opening });
+    }
+}
+
+/// Asks the rules about the table that a TABLE_MAP names.
+fn ask(rules: &RuleSet, map: &TableMap<'_>) -> Result<MappedTable, StreamError> {
+    let not_utf8 = |_| StreamError::NotUtf8(EventType::TABLE_MAP);
+    let database = std::str::from_utf8(map.database).map_err(not_utf8)?;
+    let table = std::str::from_utf8(map.table).map_err(not_utf8)?;
+    Ok(match rules.table(database, table) {
+        Selection::NotSelected => MappedTable::NotSelected,
+        Selection::Selected { database: new_database, name } if new_database == database && name == table => {
+            MappedTable::Unchanged
+        }
+        Selection::Selected { database, name } => {
+            let mut names = counted_name(&database)?;
+            names.extend_from_slice(&counted_name(&name)?);
+            MappedTable::Renamed(names)
+        }
+    })
+}
+
+fn counted_name(name: &str) -> Result<Vec<u8>, StreamError> {
+    let length = u8::try_from(name.len()).map_err(|_| StreamError::NameTooLong(name.to_owned()))?;
+    let mut bytes = Vec::with_capacity(name.len() + 2);
+    bytes.push(length);
+    bytes.extend_from_slice(name.as_bytes());
+    bytes.push(0);
+    Ok(bytes)
+}
