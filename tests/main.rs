@@ -12,6 +12,7 @@ mod ddl_hostile;
 mod decode;
 mod explain;
 mod hostile;
+mod incident;
 mod live;
 mod passthrough;
 mod policy;

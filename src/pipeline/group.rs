@@ -97,7 +97,9 @@ impl Group {
                     MariaDbGtid::read(event.body()).is_ok_and(|gtid| gtid.flags2 & MariaDbGtid::STANDALONE != 0);
                 self.open_mariadb(standalone);
             }
-            EventType::XID | EventType::XA_PREPARE | EventType::TRANSACTION_PAYLOAD => self.close(),
+            EventType::XID | EventType::XA_PREPARE | EventType::TRANSACTION_PAYLOAD | EventType::INCIDENT => {
+                self.close()
+            }
             EventType::TABLE_MAP
             | EventType::INTVAR
             | EventType::RAND

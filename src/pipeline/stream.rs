@@ -359,8 +359,14 @@ impl Stream {
             // writer marked as ignorable may be skipped by its own definition.
             EventType::VIEW_CHANGE | EventType::TRANSACTION_CONTEXT | EventType::IGNORABLE => Ok(()),
             EventType::TRANSACTION_PAYLOAD => self.payload(event),
-            EventType::INCIDENT
-            | EventType::PREVIOUS_GTIDS
+            // It stands alone or is all of its group.
+            EventType::INCIDENT => {
+                self.flush_held();
+                self.outbox.last(event);
+                self.group.close();
+                Ok(())
+            }
+            EventType::PREVIOUS_GTIDS
             | EventType::MARIADB_GTID_LIST
             | EventType::BINLOG_CHECKPOINT
             | EventType::START_ENCRYPTION => {
