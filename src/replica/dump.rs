@@ -189,13 +189,6 @@ async fn run<S: AsyncRead + AsyncWrite + Unpin>(
                 }
             }
             Happened::Fed(fed) => {
-                if waiting {
-                    waiting = false;
-                    guard.update(|attached| attached.state = SessionState::Streaming);
-                }
-                if !batch.is_empty() {
-                    state.heartbeat_due = Instant::now() + plan.heartbeat_period;
-                }
                 let mut sent = Sent::default();
                 for event in batch.drain(..) {
                     let event = state.take(event, &mut sent);
@@ -205,8 +198,17 @@ async fn run<S: AsyncRead + AsyncWrite + Unpin>(
                         return Ok(DumpEnd::Ending);
                     }
                 }
-                sender.flush().await?;
-                sent.report(telemetry, state.receiver.at());
+                // A feed also wakes up for what the replica does not see, such as the source's own heartbeats: to the replica
+                // that is silence.
+                if sent.events > 0 {
+                    sender.flush().await?;
+                    state.heartbeat_due = Instant::now() + plan.heartbeat_period;
+                    sent.report(telemetry, state.receiver.at());
+                    if waiting {
+                        waiting = false;
+                        guard.update(|attached| attached.state = SessionState::Streaming);
+                    }
+                }
                 match fed {
                     Ok(FeedState::More) => {}
                     Ok(FeedState::EndOfStream) => {
@@ -311,10 +313,8 @@ struct Sent {
 
 impl Sent {
     fn report(self, telemetry: &SessionTelemetry, at: &FilePosition) {
-        if self.events > 0 {
-            let file = String::from_utf8_lossy(&at.file);
-            telemetry.sent(self.events, self.bytes, self.transactions, self.newest, Some(&file), at.position);
-        }
+        let file = String::from_utf8_lossy(&at.file);
+        telemetry.sent(self.events, self.bytes, self.transactions, self.newest, Some(&file), at.position);
     }
 }
 

@@ -120,6 +120,23 @@ async fn heartbeats_carry_exactly_what_was_sent() {
 }
 
 #[tokio::test]
+async fn a_feed_that_wakes_up_for_nothing_does_not_put_heartbeats_off() {
+    let mut stage = Stage::new();
+    let (mut client, _, script) = attach(&mut stage, &[CHECKSUMS, HEARTBEATS], 0).await;
+    let awake = async {
+        loop {
+            script.events(&[]);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        event = client.event() => assert_eq!(header(&event), (27, 120)),
+        () = awake => {}
+        () = tokio::time::sleep(Duration::from_secs(5)) => panic!("no heartbeat in five seconds, with one due every 30 ms"),
+    }
+}
+
+#[tokio::test]
 async fn heartbeats_have_the_layout_that_the_replica_asked_for() {
     let mut stage = Stage::new();
     let (mut client, _, _script) = attach(&mut stage, &[HEARTBEATS], 2).await;
