@@ -139,7 +139,13 @@ impl RouteFeed {
         if let Some(fault) = self.pending.take() {
             return Err(fault);
         }
-        let Some(first) = self.first().await? else { return Ok(FeedState::EndOfStream) };
+        let Some(first) = self.first().await? else {
+            // An end before the place was found must not pass for a place with nothing after it.
+            return match &self.seek {
+                Some(seek) => Err(Fault::new(Code::ReplicaPosition, seek.missed(self.stream.source_position()))),
+                None => Ok(FeedState::EndOfStream),
+            };
+        };
         let (mut events, mut bytes) = (0, 0);
         let mut next = Some(first);
         while let Some(raw) = next {
@@ -183,7 +189,10 @@ impl RouteFeed {
             let file = self.stream.served_position().file.clone();
             self.stream.set_served_position(FilePosition { file, position: served });
         }
-        for note in self.stream.take_notes() {
+        let notes = self.stream.take_notes();
+        // What is rendered only to find the replica's place was left out, and counted, when the replica passed it.
+        let notes = if self.seek.is_none() { notes } else { Vec::new() };
+        for note in notes {
             self.telemetry.policed(PolicedStatement {
                 action: if note.split { StatementAction::Split } else { StatementAction::Skip },
                 rule: note.rule,

@@ -89,7 +89,10 @@ pub(super) fn decide(rules: &RuleSet, request: &ReplicaRequest) -> Result<Start,
     }
     let own = fingerprint(rules);
     let numbering = if rules.may_lengthen() {
-        Numbering::Served { fingerprint: Some(own.clone()) }
+        // Programs that read files (server id 0) end at the first ROTATE to another name than they asked for, with nothing
+        // read and no error. They do not come back either, so they are served the name that `SHOW BINARY LOGS` gave them.
+        let keeps_name = request.replica.server_id == 0 && served.is_none();
+        Numbering::Served { fingerprint: (!keeps_name).then(|| own.clone()) }
     } else if request.replica.vendor == Vendor::MySql {
         Numbering::SourcePadded { replica_server_id: request.replica.server_id }
     } else {

@@ -5,5 +5,6 @@ mod faults;
 mod interruptions;
 mod pairs;
 mod raw;
+mod reading;
 mod refusals;
 mod serve;
