@@ -149,3 +149,22 @@ fn resumed(rules: &Arc<RuleSet>, numbering: &Numbering, events: &[Event], target
     }
     seek.is_none().then(|| out.split_off(2))
 }
+
+#[test]
+fn a_stop_says_where_the_transaction_begins_from_which_other_rules_can_go_on() {
+    const RECORDED: &[u8] = include_bytes!("../fixtures/demo/binlog.000001");
+    let rules = rules("objects = [{ database = \"shop\", rename = \"shop_cn\" }]\nddl = { unsupported = \"stop\" }");
+    let numbering = Numbering::Served { fingerprint: None };
+    let mut stream = stream(&rules, &numbering, Vendor::MySql);
+    let mut out = Vec::new();
+    let mut begins = 0;
+    for event in source_events("demo", RECORDED).expect("a whole file") {
+        if event.event_type() == EventType::GTID {
+            begins = event.header().log_pos - event.header().event_length;
+        }
+        let Err(stop) = stream.push(event.raw().clone(), &mut out) else { continue };
+        assert!(stop.fault.message.contains(&format!("(its transaction begins at {begins})")), "{}", stop.fault);
+        return;
+    }
+    panic!("CREATE TRIGGER stops the stream");
+}

@@ -130,6 +130,8 @@ pub struct Stream {
     format: Option<FormatDescription>,
     checksum: ChecksumAlgorithm,
     source: FilePosition,
+    /// Where in the source's file the group at hand begins: from there on a replica under other rules goes on.
+    group_start: u64,
     group: Group,
     outbox: Outbox,
     /// Tables of the statement at hand: whether their rows go out.
@@ -159,6 +161,7 @@ impl Stream {
             numberer: Numberer::new(options.numbering, receiver),
             format: None,
             checksum: options.checksum,
+            group_start: options.start.position,
             source: options.start,
             group: Group::default(),
             outbox: Outbox::new(exact_lengths.then_some(options.length_buffer)),
@@ -214,8 +217,15 @@ impl Stream {
             return Err(stop.clone());
         }
         let at = self.source.clone();
+        if self.group.is_closed() {
+            self.group_start = at.position;
+        }
         self.take(raw, out).map(|()| Step { boundary: self.group.is_closed() }).map_err(|error| {
-            let stop = Stop { fault: Fault::new(error.code(), format!("at {at} of the source: {error}")), at };
+            let group = match self.group_start {
+                start if start == at.position => String::new(),
+                start => format!(" (its transaction begins at {start})"),
+            };
+            let stop = Stop { fault: Fault::new(error.code(), format!("at {at} of the source{group}: {error}")), at };
             self.stopped = Some(stop.clone());
             stop
         })
