@@ -37,6 +37,7 @@ fn passes(rules: &Arc<RuleSet>, grouped: bool) -> (Vec<EventType>, bool) {
         numbering: Numbering::Served { fingerprint: None },
         replica: Vendor::MySql,
         start,
+        length_buffer: 8 << 20,
         checksum: ChecksumAlgorithm::None,
     };
     let mut stream = Stream::new(Arc::clone(rules), options);
