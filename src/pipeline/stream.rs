@@ -17,7 +17,7 @@ use super::coordinates::{FilePosition, ReceiverPosition};
 use super::group::{Group, Outbox};
 use super::memory::{MappedTable, Memory};
 use super::numbering::{Numberer, Numbering};
-use super::rules::{ExcludedOrigin, RuleSet, Selection};
+use super::rules::{ExcludedOrigin, RuleSet};
 use super::statement::{self, StatementContext};
 use super::xa::{self, XaMemory};
 
