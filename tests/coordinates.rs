@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use replproxy::binlog::{ChecksumAlgorithm, Event, EventType, FileReader, Vendor};
+use replproxy::binlog::{ChecksumAlgorithm, Event, EventType, FileReader, Vendor, for_mid_file};
 use replproxy::pipeline::coordinates::{FIRST_POSITION, FilePosition, ReceiverPosition};
 use replproxy::pipeline::rules::RuleSet;
-use replproxy::pipeline::{Numbering, Seek, Stream, StreamOptions, Target};
+use replproxy::pipeline::{MAX_LENGTH_BUFFER, Numbering, Seek, Stream, StreamOptions, Target};
 
 use crate::corpus;
 use crate::support::routes::rules;
@@ -44,7 +44,7 @@ fn stream(rules: &Arc<RuleSet>, numbering: &Numbering, replica: Vendor) -> Strea
         replica,
         start: start(),
         checksum: ChecksumAlgorithm::None,
-        length_buffer: 8 << 20,
+        length_buffer: MAX_LENGTH_BUFFER,
     };
     Stream::new(Arc::clone(rules), options)
 }
@@ -167,4 +167,47 @@ fn a_stop_says_where_the_transaction_begins_from_which_other_rules_can_go_on() {
         return;
     }
     panic!("CREATE TRIGGER stops the stream");
+}
+
+#[test]
+fn a_stream_that_begins_at_a_boundary_is_numbered_as_the_whole() {
+    let numbering = Numbering::Served { fingerprint: Some("5f3c9a01".to_owned()) };
+    let rules = renaming();
+    for replica in [Vendor::MySql, Vendor::MariaDb] {
+        for (name, bytes) in corpus::binlogs("") {
+            let Some(events) = source_events(&name, &bytes).filter(|events| events.len() < 400) else { continue };
+            let mut whole = stream(&rules, &numbering, replica);
+            let mut out = Vec::new();
+            let mut boundaries = Vec::new();
+            for (index, event) in events.iter().enumerate() {
+                let Ok(step) = whole.push(event.raw().clone(), &mut out) else { break };
+                if step.boundary && index > 0 {
+                    let (source, served) = (whole.source_position().clone(), whole.served_position().clone());
+                    boundaries.push((index + 1, out.len(), source, served));
+                }
+            }
+            let format = for_mid_file(&events[0], false);
+            for (next, sent, source, served) in boundaries {
+                let options = StreamOptions {
+                    numbering: numbering.clone(),
+                    replica,
+                    start: source,
+                    checksum: ChecksumAlgorithm::None,
+                    length_buffer: MAX_LENGTH_BUFFER,
+                };
+                let mut stream = Stream::new(Arc::clone(&rules), options);
+                let mut again = Vec::new();
+                stream.push(format.raw().clone(), &mut again).expect(&name);
+                again.clear();
+                stream.set_served_position(served.clone());
+                for event in &events[next..] {
+                    if stream.push(event.raw().clone(), &mut again).is_err() {
+                        break;
+                    }
+                }
+                let rest: Vec<_> = out[sent..].iter().map(Event::raw).collect();
+                assert_eq!(again.iter().map(Event::raw).collect::<Vec<_>>(), rest, "{name}: from {served} on");
+            }
+        }
+    }
 }

@@ -214,6 +214,8 @@ impl LastingFeed {
             return Err(fault);
         };
         self.core.telemetry.failed(&fault);
+        // A stream that is lost again before it has found its place is asked for from the same place.
+        self.request = request.clone();
         let task = tokio::spawn(again(Arc::clone(&self.core), request, self.source.clone(), fault));
         // The old stream ends here, so that its identity is free for the new one.
         self.state = State::Reconnecting(Reconnecting { task });

@@ -36,7 +36,7 @@ impl Random {
 }
 
 fn seeds() -> Vec<u64> {
-    let text = std::env::var("REPLPROXY_FAULT_SEEDS").unwrap_or_else(|_| "1".to_owned());
+    let text = std::env::var("REPLPROXY_FAULT_SEEDS").unwrap_or_else(|_| "5".to_owned());
     let number = |text: &str| text.trim().parse::<u64>().expect("REPLPROXY_FAULT_SEEDS is a number or a range");
     match text.split_once('-') {
         Some((first, last)) => (number(first)..=number(last)).collect(),
