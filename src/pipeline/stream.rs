@@ -216,11 +216,13 @@ impl Stream {
         if let Some(stop) = &self.stopped {
             return Err(stop.clone());
         }
-        let at = self.source.clone();
+        let begun = self.source.position;
         if self.group.is_closed() {
-            self.group_start = at.position;
+            self.group_start = begun;
         }
         self.take(raw, out).map(|()| Step { boundary: self.group.is_closed() }).map_err(|error| {
+            // A ROTATE changes the file only when nothing is wrong with it.
+            let at = FilePosition { file: self.source.file.clone(), position: begun };
             let group = match self.group_start {
                 start if start == at.position => String::new(),
                 start => format!(" (its transaction begins at {start})"),
