@@ -50,7 +50,7 @@ async fn read_by(version: Version) {
         String::from_utf8_lossy(&read.stdout).into_owned()
     };
 
-    let whole = read(&[file.clone()]).await;
+    let whole = read(std::slice::from_ref(&file)).await;
     assert!(
         whole.contains("TABLE shop_of_another_name.one") && whole.contains("TABLE shop_of_another_name.two"),
         "{whole}"
