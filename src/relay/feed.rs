@@ -31,6 +31,8 @@ pub(super) struct RouteFeed {
     /// Waits until the events before it have been written.
     pending: Option<Fault>,
     boundary: bool,
+    /// The source's last word was a heartbeat.
+    idle: bool,
     follows_gtid: bool,
     /// Events that were read while the stream was opened.
     primed: VecDeque<Bytes>,
@@ -79,6 +81,7 @@ impl RouteFeed {
             seek,
             pending: None,
             boundary: true,
+            idle: false,
             follows_gtid,
             primed: parts.primed,
             served: (!follows_gtid).then_some(start.served),
@@ -110,6 +113,11 @@ impl RouteFeed {
     /// See [`crate::replica::backend::Feed::heartbeat_position`].
     pub(super) fn heartbeat_position(&self) -> Option<FilePosition> {
         (self.follows_gtid && self.boundary).then(|| self.stream.source_position().clone())
+    }
+
+    /// See [`crate::replica::backend::Feed::is_caught_up`].
+    pub(super) fn is_caught_up(&self) -> bool {
+        self.idle && self.seek.is_none()
     }
 
     /// The next event; those that were read at the start come first.
@@ -181,6 +189,8 @@ impl RouteFeed {
         if let Some(header) = &header {
             self.remember(&raw, header);
         }
+        self.idle =
+            header.is_some_and(|header| matches!(header.event_type, EventType::HEARTBEAT | EventType::HEARTBEAT_V2));
         let start = out.len();
         let pushed = self.stream.push(raw, out);
         let rotated = header.is_some_and(|header| header.event_type == EventType::ROTATE);
@@ -205,14 +215,12 @@ impl RouteFeed {
         if let Some(seek) = &mut self.seek {
             let rendered = out.split_off(start);
             let boundary = pushed.as_ref().is_ok_and(|step| step.boundary);
-            let idle = header
-                .is_some_and(|header| matches!(header.event_type, EventType::HEARTBEAT | EventType::HEARTBEAT_V2));
             if let Some(receiver) = seek.pass(rendered, boundary, self.stream.source_position(), out) {
                 self.stream.set_served_position(receiver);
                 self.seek = None;
             } else {
                 let source = self.stream.source_position();
-                if idle || seek.is_past(source) {
+                if self.idle || seek.is_past(source) {
                     return Err(Fault::new(Code::ReplicaPosition, seek.missed(source)));
                 }
             }

@@ -269,4 +269,11 @@ impl Feed for LastingFeed {
             State::Reconnecting(_) => None,
         }
     }
+
+    fn is_caught_up(&self) -> bool {
+        match &self.state {
+            State::Streaming(feed) => feed.is_caught_up(),
+            State::Reconnecting(_) => false,
+        }
+    }
 }

@@ -49,6 +49,11 @@ pub trait Feed: Send {
     /// A position later than the receiver's own count that a heartbeat may carry, because nothing that the replica needs
     /// lies before it; `None` where the heartbeat must carry exactly what was sent.
     fn heartbeat_position(&self) -> Option<FilePosition>;
+
+    /// Whether the source has said that it has nothing more than what was put out: who was sent all of it is not behind.
+    fn is_caught_up(&self) -> bool {
+        false
+    }
 }
 
 /// What a replica asked for.

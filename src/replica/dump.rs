@@ -209,6 +209,9 @@ async fn run<S: AsyncRead + AsyncWrite + Unpin>(
                         guard.update(|attached| attached.state = SessionState::Streaming);
                     }
                 }
+                if feed.is_caught_up() {
+                    telemetry.caught_up();
+                }
                 match fed {
                     Ok(FeedState::More) => {}
                     Ok(FeedState::EndOfStream) => {

@@ -74,7 +74,8 @@ pub struct RouteStatus {
     pub attaches: u64,
     /// Replicas that stream now.
     pub replicas_attached: usize,
-    /// How many seconds old the newest event was when it was sent, for the slowest of them.
+    /// How many seconds old the newest event was when it was sent, for the slowest of them; 0 while the source has
+    /// nothing more.
     pub lag_seconds: Option<u64>,
     /// Statements that did not pass as they were.
     pub statements: StatementsStatus,
@@ -187,7 +188,8 @@ pub struct ReplicaStatus {
     pub bytes_sent: u64,
     /// Transactions sent.
     pub transactions_sent: u64,
-    /// How many seconds old the newest event was when it was sent: about 0 for a replica that keeps up.
+    /// How many seconds old the newest event was when it was sent: about 0 for a replica that keeps up, and 0 while the
+    /// source has nothing more.
     pub lag_seconds: Option<u64>,
 }
 

@@ -33,7 +33,7 @@ pub const STATEMENTS: &str = "replproxy_statements_total";
 pub const REPLICAS: &str = "replproxy_replicas_attached";
 /// Dumps that were opened since the start; grows with each reconnect of a replica.
 pub const ATTACHES: &str = "replproxy_attaches_total";
-/// How old the newest event was when it was sent, of the slowest replica.
+/// How old the newest event was when it was sent, of the slowest replica; 0 while the source has nothing more.
 pub const LAG: &str = "replproxy_lag_seconds";
 /// Faults by code.
 pub const ERRORS: &str = "replproxy_errors_total";

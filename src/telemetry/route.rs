@@ -434,6 +434,11 @@ pub struct SessionTelemetry {
 }
 
 impl SessionTelemetry {
+    /// The source has no more than what was sent.
+    pub fn caught_up(&self) {
+        self.session.lag.store(0, Ordering::Relaxed);
+    }
+
     /// A batch went out: events and their bytes, transactions that ended in it, the time of its newest event with one
     /// (seconds since the epoch, 0 for none), and the file (if it changed) and position after it.
     pub fn sent(

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use replproxy::binlog::{ChecksumAlgorithm, Event, Vendor};
+use replproxy::binlog::{ChecksumAlgorithm, Event, Header, Vendor};
 use replproxy::fault::Code;
 use replproxy::gtid::GtidSet;
 use replproxy::pipeline::coordinates::FilePosition;
@@ -134,6 +134,29 @@ async fn a_feed_that_wakes_up_for_nothing_does_not_put_heartbeats_off() {
         () = awake => {}
         () = tokio::time::sleep(Duration::from_secs(5)) => panic!("no heartbeat in five seconds, with one due every 30 ms"),
     }
+}
+
+#[tokio::test]
+async fn who_has_all_that_an_idle_source_has_is_not_behind() {
+    let mut stage = Stage::new();
+    let (mut client, _, script) = attach(&mut stage, &[CHECKSUMS], 0).await;
+    let lag = || stage.telemetry.picture().sessions[0].lag_seconds;
+    let old = Event::build(Header { timestamp: 1, ..*xid().header() }, &[xid().body()], CRC32);
+    script.events(&[rotate(FILE, 120, CRC32), format(), old]);
+    for _ in 0..3 {
+        client.event().await;
+    }
+    while lag().is_none() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(lag() > Some(1_000_000_000), "the event is from 1970");
+    script.events(&[]);
+    let caught_up = async {
+        while lag() != Some(0) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), caught_up).await.expect("nothing more is to come");
 }
 
 #[tokio::test]

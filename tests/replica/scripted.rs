@@ -48,6 +48,8 @@ impl Script {
 }
 
 struct ScriptedFeed {
+    /// The last step had no events.
+    idle: bool,
     steps: mpsc::UnboundedReceiver<Step>,
 }
 
@@ -56,6 +58,7 @@ impl Feed for ScriptedFeed {
         Box::pin(async move {
             match self.steps.recv().await {
                 Some(Step::Events(mut events)) => {
+                    self.idle = events.is_empty();
                     out.append(&mut events);
                     Ok(FeedState::More)
                 }
@@ -71,6 +74,10 @@ impl Feed for ScriptedFeed {
 
     fn heartbeat_position(&self) -> Option<FilePosition> {
         None
+    }
+
+    fn is_caught_up(&self) -> bool {
+        self.idle
     }
 }
 
@@ -97,7 +104,7 @@ impl Backend for ScriptedBackend {
     fn open(&self, request: ReplicaRequest) -> BoxFuture<'_, Result<Box<dyn Feed>, Fault>> {
         let (sender, steps) = mpsc::unbounded_channel();
         assert!(self.opened.send((request, Script(sender))).is_ok(), "the test waits for streams");
-        Box::pin(async { Ok(Box::new(ScriptedFeed { steps }) as Box<dyn Feed>) })
+        Box::pin(async { Ok(Box::new(ScriptedFeed { idle: false, steps }) as Box<dyn Feed>) })
     }
 }
 
@@ -105,6 +112,7 @@ impl Backend for ScriptedBackend {
 pub(crate) struct Stage {
     pub(crate) listener: Arc<Listener>,
     pub(crate) registry: Arc<Registry>,
+    pub(crate) telemetry: Arc<RouteTelemetry>,
     backend: Arc<ScriptedBackend>,
     opened: mpsc::UnboundedReceiver<(ReplicaRequest, Script)>,
     end: watch::Sender<bool>,
@@ -147,8 +155,9 @@ impl Stage {
             Arc::new(ScriptedBackend { facts: Mutex::new(Ok(Arc::new(facts("5.7.29-log")))), opened: sender });
         let registry = Registry::new();
         let behind: Arc<dyn Backend> = Arc::clone(&backend) as _;
-        let listener = Listener::new(config, behind, Arc::clone(&registry), RouteTelemetry::new("stage"));
-        Self { listener, registry, backend, opened, end: watch::Sender::new(false) }
+        let telemetry = RouteTelemetry::new("stage");
+        let listener = Listener::new(config, behind, Arc::clone(&registry), Arc::clone(&telemetry));
+        Self { listener, registry, telemetry, backend, opened, end: watch::Sender::new(false) }
     }
 
     /// A new connection; the pipe holds `capacity` bytes each way.
