@@ -172,3 +172,26 @@ fn the_default_database_of_statements_is_mapped() {
         }
     }
 }
+
+#[test]
+fn a_file_that_ends_inside_a_transaction_keeps_what_it_has_of_it() {
+    let opens = |event: &Event| match event.event_type() {
+        EventType::MARIADB_GTID => true,
+        EventType::QUERY => event.body().ends_with(b"BEGIN"),
+        _ => false,
+    };
+    for (name, bytes) in corpus::binlogs("").into_iter().filter(|(name, _)| is_read(name)) {
+        let all = events(&name, &bytes);
+        let starts_at = |index: usize| all[index].1 as usize - all[index].0.raw().len();
+        let Some(end) = all.iter().rposition(|(event, _)| event.event_type() == EventType::XID) else { continue };
+        let Some(begin) = all[..end].iter().rposition(|(event, _)| opens(event)) else { continue };
+        let run = |length: usize| {
+            let (mut out, mut summary) = (Vec::new(), Summary::default());
+            rewrite(&bytes[..length], b"bin.000001", rules(RENAME_ALL), &mut out, &mut summary).expect(&name);
+            (out, summary.unfinished)
+        };
+        let (out, unfinished) = run(starts_at(end));
+        assert!(unfinished, "{name}");
+        assert!(out.len() > run(starts_at(begin)).0.len(), "{name}: nothing of the last transaction is there");
+    }
+}

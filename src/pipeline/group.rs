@@ -298,6 +298,15 @@ impl Outbox {
         Ok(())
     }
 
+    /// Sends all that waits, whatever it waits for.
+    pub(super) fn deliver_all(&mut self, numberer: &mut Numberer, out: &mut Vec<Event>) {
+        self.waiting.extend(self.unchanged_xa.drain(..).map(|event| (event, Part::Inner)));
+        for (event, _) in self.waiting.drain(..) {
+            numberer.send(event, out);
+        }
+        self.reset();
+    }
+
     /// Puts the length of all that waits into the GTID event at its front.
     fn state_length(&mut self, field: LengthField, checksum: ChecksumAlgorithm) -> Result<(), StreamError> {
         let Some((gtid, _)) = self.waiting.first_mut() else { return Ok(()) };

@@ -286,6 +286,18 @@ impl Stream {
         Ok(())
     }
 
+    /// Ends a stream whose source has no more: what still waits for the end of its group goes out as it is. Says whether the
+    /// stream ended between two groups.
+    pub fn finish(&mut self, out: &mut Vec<Event>) -> bool {
+        let whole = self.group.is_closed();
+        if self.stopped.is_none() {
+            self.flush_held();
+            self.outbox.deliver_all(&mut self.numberer, out);
+        }
+        self.reset_group();
+        whole
+    }
+
     fn reset_group(&mut self) {
         self.group = Group::default();
         self.outbox.reset();

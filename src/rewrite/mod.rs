@@ -5,7 +5,7 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
-use crate::binlog::{ChecksumAlgorithm, EventType, FILE_MAGIC, FileError, FileReader, Vendor};
+use crate::binlog::{ChecksumAlgorithm, Event, EventType, FILE_MAGIC, FileError, FileReader, Vendor};
 use crate::pipeline::coordinates::FilePosition;
 use crate::pipeline::rules::RuleSet;
 use crate::pipeline::{Note, Numbering, Stop, Stream, StreamOptions};
@@ -23,6 +23,8 @@ pub struct Summary {
     pub bytes_out: u64,
     /// Groups that were completed.
     pub groups: u64,
+    /// The file ends inside a transaction, as after a crash.
+    pub unfinished: bool,
     /// Statements that did not go out as they came, by kind, reason and rule.
     pub notes: BTreeMap<(&'static str, String, String), u64>,
 }
@@ -32,6 +34,9 @@ impl fmt::Display for Summary {
         let Self { events_in, events_out, bytes_in, bytes_out, groups, .. } = self;
         writeln!(formatter, "in:  {events_in} events, {bytes_in} bytes, {groups} transactions and statements")?;
         writeln!(formatter, "out: {events_out} events, {bytes_out} bytes")?;
+        if self.unfinished {
+            writeln!(formatter, "the file ends inside a transaction")?;
+        }
         for ((kind, reason, rule), count) in &self.notes {
             writeln!(formatter, "{count} x {kind}: {reason} (rule {rule})")?;
         }
@@ -90,17 +95,23 @@ pub fn rewrite(
         let rotates = event.event_type() == EventType::ROTATE;
         let pushed = stream.push(event.raw().clone(), &mut out);
         // The ROTATE at a file's end moves the stream to the next file; positions in this one go on from where they were.
-        for event in out.drain(..) {
-            summary.events_out += 1;
-            summary.bytes_out += event.raw().len() as u64;
-            output.write_all(event.raw()).map_err(RewriteError::Output)?;
-        }
+        write_events(&mut out, output, summary)?;
         for Note { kind, reason, rule, .. } in stream.take_notes() {
             *summary.notes.entry((kind, reason, rule)).or_default() += 1;
         }
         let step = pushed.map_err(RewriteError::Stopped)?;
         summary.groups += u64::from(step.boundary && !boundary);
         boundary = step.boundary || rotates;
+    }
+    summary.unfinished = !stream.finish(&mut out);
+    write_events(&mut out, output, summary)
+}
+
+fn write_events(events: &mut Vec<Event>, output: &mut impl Write, summary: &mut Summary) -> Result<(), RewriteError> {
+    for event in events.drain(..) {
+        summary.events_out += 1;
+        summary.bytes_out += event.raw().len() as u64;
+        output.write_all(event.raw()).map_err(RewriteError::Output)?;
     }
     Ok(())
 }
