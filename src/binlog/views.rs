@@ -1,6 +1,6 @@
 //! Borrowed views of event bodies, made only where a rule needs them.
 
-use super::{EventType, FormatDescription};
+use super::{ChecksumAlgorithm, Event, EventType, FormatDescription, Header, flags};
 use crate::wire::{Cursor, Truncated};
 
 /// ROTATE_EVENT: `u64 position | file name to the end`.
@@ -17,6 +17,19 @@ impl<'a> Rotate<'a> {
     pub fn read(body: &'a [u8]) -> Result<Self, Truncated> {
         let mut cursor = Cursor::new(body);
         Ok(Self { position: cursor.u64()?, file: cursor.rest() })
+    }
+
+    /// The event that stands in no file: it begins a stream or another file of it and tells the receiver where it is.
+    pub fn artificial(&self, server_id: u32, checksum: ChecksumAlgorithm) -> Event {
+        let header = Header {
+            timestamp: 0,
+            event_type: EventType::ROTATE,
+            server_id,
+            event_length: 0,
+            log_pos: 0,
+            flags: flags::ARTIFICIAL,
+        };
+        Event::build(header, &[&self.position.to_le_bytes(), self.file], checksum)
     }
 }
 

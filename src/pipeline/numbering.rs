@@ -161,15 +161,8 @@ impl Numberer {
     /// It costs the replica a new relay log file, so routes that lengthen as a rule are served other coordinates.
     fn step_back(&mut self, source: &FilePosition, out: &mut Vec<Event>) {
         let Some(format_event) = self.format_event.clone() else { return };
-        let header = Header {
-            timestamp: 0,
-            event_type: EventType::ROTATE,
-            server_id: format_event.header().server_id,
-            event_length: 0,
-            log_pos: 0,
-            flags: flags::ARTIFICIAL,
-        };
-        let rotate = Event::build(header, &[&source.position.to_le_bytes(), &source.file], self.checksum);
+        let rotate = Rotate { position: source.position, file: &source.file };
+        let rotate = rotate.artificial(format_event.header().server_id, self.checksum);
         self.send(rotate, out);
         self.send(for_mid_file(&format_event, false), out);
     }

@@ -3,7 +3,7 @@
 //! The same rules over the same source files give the same bytes, so a replica that comes back goes on at the very byte. A place
 //! inside a group means something only to who has seen the group's start.
 
-use crate::binlog::{ChecksumAlgorithm, Event, EventType, HEADER_LENGTH, Header, Vendor, flags, for_mid_file};
+use crate::binlog::{Event, EventType, Rotate, Vendor, for_mid_file};
 
 use super::coordinates::{FIRST_POSITION, FilePosition, ReceiverPosition};
 use super::numbering::Numbering;
@@ -88,7 +88,7 @@ impl Seek {
     fn begin(&self, position: u64, rest: impl Iterator<Item = Event>, out: &mut Vec<Event>) -> Option<FilePosition> {
         let format = self.format.as_ref()?;
         let file = self.receiver.at().file.clone();
-        out.push(artificial_rotate(self.server_id, &file, position, format.checksum()));
+        out.push(Rotate { position, file: &file }.artificial(self.server_id, format.checksum()));
         out.push(for_mid_file(format, false));
         let mut receiver = self.receiver.clone();
         receiver.set(FilePosition { file, position });
@@ -112,17 +112,4 @@ impl Seek {
              {counted} as this route serves it)"
         )
     }
-}
-
-/// The ROTATE that begins every stream: it tells the receiver where it is.
-fn artificial_rotate(server_id: u32, file: &[u8], position: u64, checksum: ChecksumAlgorithm) -> Event {
-    let header = Header {
-        timestamp: 0,
-        event_type: EventType::ROTATE,
-        server_id,
-        event_length: HEADER_LENGTH as u32,
-        log_pos: 0,
-        flags: flags::ARTIFICIAL,
-    };
-    Event::build(header, &[&position.to_le_bytes(), file], checksum)
 }

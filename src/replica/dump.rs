@@ -6,6 +6,7 @@
 use std::io::{self, IoSlice};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -26,8 +27,8 @@ use crate::wire::{packet_ranges, write_packet};
 /// Gathered bytes go out at this size, even when more events are ready.
 const GATHER_BYTES: usize = 256 << 10;
 
-/// An event of this size is not copied: what is gathered goes out together with it.
-const LARGE_EVENT: usize = 32 << 10;
+/// An event of this size is not copied: what is gathered goes out together with it, in one vectored write.
+const LARGE_EVENT: usize = 2 << 10;
 
 /// What a dump needs to know of its replica.
 #[derive(Debug)]
@@ -144,7 +145,7 @@ async fn run<S: AsyncRead + AsyncWrite + Unpin>(
     (guard, telemetry): (&Guard, &SessionTelemetry),
     mut ending: watch::Receiver<bool>,
 ) -> Result<DumpEnd, Stop> {
-    let mut sender = Sender { socket, sequence, gathered: Vec::new(), write_timeout: limits.write_timeout };
+    let mut sender = Sender::new(socket, sequence, limits.write_timeout);
     let mut state = Progress::new(plan);
     let mut batch = Vec::new();
     let mut probe = [0; 64];
@@ -325,11 +326,19 @@ impl Sent {
 struct Sender<'a, S> {
     socket: &'a mut S,
     sequence: u8,
+    /// Headers and small events, one after the other.
     gathered: Vec<u8>,
+    /// Large events, each with the place in `gathered` at which it goes out.
+    large: Vec<(usize, Bytes)>,
+    large_bytes: usize,
     write_timeout: Duration,
 }
 
-impl<S: AsyncWrite + Unpin> Sender<'_, S> {
+impl<'a, S: AsyncWrite + Unpin> Sender<'a, S> {
+    fn new(socket: &'a mut S, sequence: u8, write_timeout: Duration) -> Self {
+        Self { socket, sequence, gathered: Vec::new(), large: Vec::new(), large_bytes: 0, write_timeout }
+    }
+
     /// One event: `00` and its bytes.
     async fn push(&mut self, event: &Event) -> Result<(), Stop> {
         const MARKER: usize = 1;
@@ -340,14 +349,15 @@ impl<S: AsyncWrite + Unpin> Sender<'_, S> {
             if range.start == 0 {
                 self.gathered.push(0);
             }
-            let part = &raw[range.start.saturating_sub(MARKER)..range.end - MARKER.min(range.end)];
+            let part = range.start.saturating_sub(MARKER)..range.end - MARKER.min(range.end);
             if part.len() < LARGE_EVENT {
-                self.gathered.extend_from_slice(part);
+                self.gathered.extend_from_slice(&raw[part]);
             } else {
-                self.write(part).await?;
+                self.large_bytes += part.len();
+                self.large.push((self.gathered.len(), raw.slice(part)));
             }
         }
-        if self.gathered.len() >= GATHER_BYTES { self.write(&[]).await } else { Ok(()) }
+        if self.gathered.len() + self.large_bytes >= GATHER_BYTES { self.write().await } else { Ok(()) }
     }
 
     /// A packet that is no event.
@@ -357,27 +367,34 @@ impl<S: AsyncWrite + Unpin> Sender<'_, S> {
     }
 
     async fn flush(&mut self) -> Result<(), Stop> {
-        self.write(&[]).await?;
+        self.write().await?;
         self.limited(async |socket: &mut S| socket.flush().await).await
     }
 
-    /// What is gathered and then `part`, without putting them together.
-    async fn write(&mut self, part: &[u8]) -> Result<(), Stop> {
-        let gathered = std::mem::take(&mut self.gathered);
-        let (mut head, mut tail) = (&gathered[..], part);
-        while !head.is_empty() || !tail.is_empty() {
-            let written = self
-                .limited(async |socket: &mut S| socket.write_vectored(&[IoSlice::new(head), IoSlice::new(tail)]).await)
-                .await?;
+    /// Everything so far, without putting it together.
+    async fn write(&mut self) -> Result<(), Stop> {
+        let (gathered, large) = (std::mem::take(&mut self.gathered), std::mem::take(&mut self.large));
+        let mut slices = Vec::with_capacity(2 * large.len() + 1);
+        let mut from = 0;
+        for (at, event) in &large {
+            slices.push(IoSlice::new(&gathered[from..*at]));
+            slices.push(IoSlice::new(event));
+            from = *at;
+        }
+        slices.push(IoSlice::new(&gathered[from..]));
+        let mut left = &mut slices[..];
+        // Leading empty slices go, so that what is left is empty when nothing is.
+        IoSlice::advance_slices(&mut left, 0);
+        while !left.is_empty() {
+            let written = self.limited(async |socket: &mut S| socket.write_vectored(left).await).await?;
             if written == 0 {
                 return Err(Stop::ClientLeft);
             }
-            let of_head = written.min(head.len());
-            head = &head[of_head..];
-            tail = &tail[written - of_head..];
+            IoSlice::advance_slices(&mut left, written);
         }
-        self.gathered = gathered;
+        (self.gathered, self.large, self.large_bytes) = (gathered, large, 0);
         self.gathered.clear();
+        self.large.clear();
         Ok(())
     }
 

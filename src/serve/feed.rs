@@ -9,8 +9,8 @@ use tokio::task::JoinHandle;
 
 use super::files::{BinlogFile, file_fault, files, next_in_series, reader, unreadable};
 use crate::binlog::{
-    ChecksumAlgorithm, Event, EventType, FILE_MAGIC, FileError, FileReader, FormatDescription, Gtid, HEADER_LENGTH,
-    Header, MariaDbGtid, Rotate, TaggedGtid, flags, for_mid_file,
+    ChecksumAlgorithm, Event, EventType, FILE_MAGIC, FileError, FileReader, FormatDescription, Gtid, MariaDbGtid,
+    Rotate, TaggedGtid, flags, for_mid_file,
 };
 use crate::fault::{Code, Fault};
 use crate::gtid::{GtidSet, MariaDbPosition, Sid};
@@ -209,7 +209,8 @@ impl Reading {
             (Some(before), _) => before.checksum,
         };
         let start = position.max(FIRST_POSITION);
-        let rotate = artificial_rotate(first.header().server_id, self.file.name.as_bytes(), start, checksum);
+        let rotate =
+            Rotate { position: start, file: self.file.name.as_bytes() }.artificial(first.header().server_id, checksum);
         let skips = !matches!(self.known, Known::Nothing);
         let sent = if inside {
             for_mid_file(&first, !is_file_position)
@@ -423,17 +424,4 @@ fn previous_gtids(file: &BinlogFile) -> Result<Option<GtidSet>, Fault> {
         }
     }
     Ok(None)
-}
-
-/// The ROTATE that begins a stream and every further file.
-fn artificial_rotate(server_id: u32, file: &[u8], position: u64, checksum: ChecksumAlgorithm) -> Event {
-    let header = Header {
-        timestamp: 0,
-        event_type: EventType::ROTATE,
-        server_id,
-        event_length: HEADER_LENGTH as u32,
-        log_pos: 0,
-        flags: flags::ARTIFICIAL,
-    };
-    Event::build(header, &[&position.to_le_bytes(), file], checksum)
 }
