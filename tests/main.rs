@@ -21,4 +21,5 @@ mod renamed;
 mod replica;
 mod run;
 mod source;
+mod statements;
 mod support;

@@ -12,7 +12,7 @@ use super::{Class, Control, Kind, ObjectType, Role};
 pub(super) fn class_of(kind: Kind) -> Class {
     match kind.0 {
         "insert" | "insert_select" | "update" | "update_multi" | "delete" | "delete_multi" | "replace"
-        | "replace_select" | "alter_table" | "create_view" | "create_function" | "create_index"
+        | "replace_select" | "load" | "alter_table" | "create_view" | "create_function" | "create_index"
         | "create_procedure" | "create_table" | "drop_index" | "drop_table" | "rename_table" | "truncate" => {
             Class::Supported
         }

@@ -108,6 +108,9 @@ impl Group {
             | EventType::ROWS_QUERY
             | EventType::ANNOTATE_ROWS => self.open_statement(),
             EventType::EXECUTE_LOAD_QUERY => self.statement(Opening::No),
+            EventType::DELETE_FILE => {
+                self.end_statement();
+            }
             event_type if Rows::is_rows(event_type) => {
                 let rows = format.and_then(|format| Rows::read(event.body(), event_type, format).ok());
                 if rows.is_some_and(|rows| rows.ends_statement()) {

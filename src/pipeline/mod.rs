@@ -5,6 +5,7 @@ mod group;
 mod memory;
 mod numbering;
 pub mod policy;
+mod prelude;
 pub mod rules;
 mod seek;
 mod statement;
@@ -13,6 +14,7 @@ mod xa;
 
 pub use group::MAX_LENGTH_BUFFER;
 pub use numbering::{Numbering, served_file_name, source_file_name};
+pub use prelude::MAX_LOAD_BYTES;
 pub use seek::{Seek, Target};
 pub use stream::{MAX_HELD_BYTES, Note, Step, Stop, Stream, StreamOptions};
 pub use xa::XaMemory;

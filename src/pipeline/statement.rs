@@ -233,11 +233,7 @@ fn rewritten(
         return Err(StreamError::TooLong(event_type));
     }
     let body = event.body();
-    let load = if event_type == EventType::EXECUTE_LOAD_QUERY {
-        Some(load_fields(body, sql, new_sql).map_err(|error| StreamError::Truncated(event_type, error))?)
-    } else {
-        None
-    };
+    let load = if event_type == EventType::EXECUTE_LOAD_QUERY { Some(load_fields(body, sql, new_sql)?) } else { None };
     let parts: [&[u8]; 9] = [
         &body[..8],
         &[database_length],
@@ -253,21 +249,18 @@ fn rewritten(
 }
 
 /// The 13 bytes that EXECUTE_LOAD_QUERY has more than QUERY. The two offsets stand around `'file' [REPLACE | IGNORE] INTO`,
-/// which comes before the table's name, and no name stands before it: they stay unless the text differs there.
-fn load_fields(body: &[u8], sql: &[u8], new_sql: &[u8]) -> Result<[u8; 13], crate::wire::Truncated> {
-    let load = ExecuteLoadQuery::read(body)?;
-    let same_front = sql.iter().zip(new_sql).take_while(|(old, new)| old == new).count();
-    let moved = |offset: u32| {
-        if offset as usize <= same_front {
-            offset
-        } else {
-            offset.saturating_add_signed(new_sql.len() as i32 - sql.len() as i32)
-        }
-    };
+/// which comes before every name of the statement: they stay as long as that part of the text does.
+fn load_fields(body: &[u8], sql: &[u8], new_sql: &[u8]) -> Result<[u8; 13], StreamError> {
+    let load =
+        ExecuteLoadQuery::read(body).map_err(|error| StreamError::Truncated(EventType::EXECUTE_LOAD_QUERY, error))?;
+    let front = load.name_end as usize;
+    if sql.get(..front).is_none() || sql.get(..front) != new_sql.get(..front) {
+        return Err(StreamError::LoadOffsets);
+    }
     let mut fields = [0; 13];
     fields[..4].copy_from_slice(&load.file_id.to_le_bytes());
-    fields[4..8].copy_from_slice(&moved(load.name_start).to_le_bytes());
-    fields[8..12].copy_from_slice(&moved(load.name_end).to_le_bytes());
+    fields[4..8].copy_from_slice(&load.name_start.to_le_bytes());
+    fields[8..12].copy_from_slice(&load.name_end.to_le_bytes());
     fields[12] = load.duplicates;
     Ok(fields)
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::binlog::{
-    ChecksumAlgorithm, Event, EventType, FormatDescription, FormatError, Gtid, HEADER_LENGTH, Header, MariaDbGtid,
-    PayloadError, Rotate, Rows, TableMap, TaggedGtid, Vendor, close_transaction, flags, open_transaction,
+    ChecksumAlgorithm, Event, EventType, ExecuteLoadQuery, FormatDescription, FormatError, Gtid, HEADER_LENGTH, Header,
+    MariaDbGtid, PayloadError, Rotate, Rows, TableMap, TaggedGtid, Vendor, close_transaction, flags, open_transaction,
 };
 use crate::ddl::Control;
 use crate::fault::{Code, Fault};
@@ -17,6 +17,7 @@ use super::coordinates::{FilePosition, ReceiverPosition};
 use super::group::{Group, Outbox};
 use super::memory::{MappedTable, Memory};
 use super::numbering::{Numberer, Numbering};
+use super::prelude::{self, MAX_LOAD_BYTES, Prelude};
 use super::rules::{ExcludedOrigin, RuleSet};
 use super::statement::{self, StatementContext};
 use super::xa::{self, XaMemory};
@@ -95,6 +96,20 @@ pub(super) enum StreamError {
     TooLong(EventType),
     #[error("{0} bytes wait for the end of a statement, more than the {MAX_HELD_BYTES} that may")]
     HeldTooMuch(usize),
+    #[error(
+        "the file of a LOAD DATA in statement format has more than {} MiB, which is all that waits until its statement names the \
+         table; ddl.allow = [\"load\"] lets such files out before that is known (the replica forgets those that are not for it), and \
+         with binlog_format=ROW at the source there are none",
+        MAX_LOAD_BYTES >> 20
+    )]
+    LongLoad,
+    #[error(
+        "another event comes between the file of a LOAD DATA and its statement, as servers before 5.5 wrote it; \
+         ddl.allow = [\"load\"] lets files out before their statement names the table"
+    )]
+    TornLoad,
+    #[error("the offsets of the file's name in a LOAD DATA are behind a name that is mapped")]
+    LoadOffsets,
     #[error("{0} event before any FORMAT_DESCRIPTION")]
     NoFormat(EventType),
     #[error("the events of {0} have other type codes than those of every other server")]
@@ -109,7 +124,8 @@ impl StreamError {
             Self::Damaged(_) | Self::Format(FormatError::Damaged(_)) | Self::Truncated(..) => Code::EventDamaged,
             Self::NameTooLong(_) => Code::NameUnmappable,
             Self::TooLong(_) => Code::EventTooLarge,
-            Self::HeldTooMuch(_) | Self::Payload(PayloadError::TooLarge(_)) => Code::LimitReached,
+            Self::HeldTooMuch(_) | Self::LongLoad | Self::Payload(PayloadError::TooLarge(_)) => Code::LimitReached,
+            Self::TornLoad => Code::StatementStopped,
             Self::Stopped(_, code) => *code,
             Self::Format(_)
             | Self::Payload(_)
@@ -117,6 +133,7 @@ impl StreamError {
             | Self::PermutedTypes(_)
             | Self::UnknownTable(_)
             | Self::NotUtf8(_)
+            | Self::LoadOffsets
             | Self::NoFormat(_) => Code::StreamNotUnderstood,
         }
     }
@@ -140,8 +157,7 @@ pub struct Stream {
     /// TABLE_MAPs and at most one rows event that wait for the next event of their statement.
     held: Vec<Event>,
     held_bytes: usize,
-    /// INTVAR, RAND and USER_VAR events that wait for their statement.
-    prelude: Vec<Event>,
+    prelude: Prelude,
     notes: Vec<Note>,
     stopped: Option<Stop>,
     /// Whose replica it is.
@@ -169,7 +185,7 @@ impl Stream {
             memory: Memory::default(),
             held: Vec::new(),
             held_bytes: 0,
-            prelude: Vec::new(),
+            prelude: Prelude::default(),
             notes: Vec::new(),
             stopped: None,
             replica: options.replica,
@@ -304,7 +320,7 @@ impl Stream {
         self.tables.clear();
         self.held.clear();
         self.held_bytes = 0;
-        self.prelude.clear();
+        self.prelude = Prelude::default();
     }
 
     /// Keeps the source's position: lengths add up, and `log_pos` corrects where the source has skipped something. It is 32
@@ -348,6 +364,12 @@ impl Stream {
 
     fn transform(&mut self, event: Event) -> Result<(), StreamError> {
         let event_type = event.event_type();
+        if let Some(file) = self.prelude.file()
+            && !prelude::mixes_with_blocks(event_type)
+            && Self::file_of(&event)? != Some(file)
+        {
+            self.let_file_out(StreamError::TornLoad)?;
+        }
         match event_type {
             EventType::GTID | EventType::ANONYMOUS_GTID | EventType::GTID_TAGGED | EventType::MARIADB_GTID => {
                 self.open_group(event)
@@ -357,6 +379,7 @@ impl Stream {
             EventType::QUERY | EventType::QUERY_COMPRESSED => self.statement(event),
             EventType::XID => {
                 self.flush_held();
+                self.prelude = Prelude::default();
                 self.outbox.last(event);
                 self.group.close();
                 Ok(())
@@ -364,15 +387,12 @@ impl Stream {
             EventType::XA_PREPARE => self.prepare(event),
             EventType::INTVAR | EventType::RAND | EventType::USER_VAR => {
                 self.group.open_statement();
-                self.hold(event.raw().len())?;
                 self.prelude.push(event);
-                Ok(())
+                let held = self.held_bytes + self.prelude.bytes();
+                if held > MAX_HELD_BYTES { Err(StreamError::HeldTooMuch(held)) } else { Ok(()) }
             }
-            EventType::BEGIN_LOAD_QUERY | EventType::APPEND_BLOCK | EventType::DELETE_FILE => {
-                self.group.open_statement();
-                self.outbox.inner(event);
-                Ok(())
-            }
+            EventType::BEGIN_LOAD_QUERY | EventType::APPEND_BLOCK => self.file_part(event),
+            EventType::DELETE_FILE => self.delete_file(event),
             EventType::EXECUTE_LOAD_QUERY => self.statement(event),
             // Their text names tables and rows that may not be selected.
             EventType::ROWS_QUERY | EventType::ANNOTATE_ROWS => {
@@ -404,6 +424,7 @@ impl Stream {
 
     fn open_group(&mut self, event: Event) -> Result<(), StreamError> {
         self.flush_held();
+        self.prelude = Prelude::default();
         let event_type = event.event_type();
         let damaged = |error| StreamError::Truncated(event_type, error);
         let mut origin = None;
@@ -548,8 +569,8 @@ impl Stream {
             }
         };
         self.notes.extend(outcome.note);
-        let prelude = std::mem::take(&mut self.prelude);
-        self.held_bytes = 0;
+        let file_waits = self.prelude.file().is_some();
+        let prelude = self.prelude.take();
         let opening = outcome.opening;
         let was_open = self.group.in_transaction();
         self.group.statement(opening);
@@ -586,10 +607,16 @@ impl Stream {
                 statement::Opening::ByStatement if !was_open => {
                     self.outbox.inner(statement::control_event(&event, b"BEGIN"));
                 }
-                _ if event.event_type() == EventType::EXECUTE_LOAD_QUERY => {
-                    self.outbox.inner(statement::forget_file(&event)?);
+                // What is out already of its file is forgotten there.
+                _ if event.event_type() == EventType::EXECUTE_LOAD_QUERY
+                    && !file_waits
+                    && !self.is_excluded(event.header()) =>
+                {
+                    let forgotten = statement::forget_file(&event)?;
                     if ends_group {
-                        self.outbox.empty(&event);
+                        self.outbox.last(forgotten);
+                    } else {
+                        self.outbox.inner(forgotten);
                     }
                 }
                 _ if ends_group => self.outbox.empty(&event),
@@ -597,6 +624,77 @@ impl Stream {
             },
         }
         Ok(())
+    }
+
+    /// The file that a part of a LOAD DATA belongs to; `None` for other events.
+    fn file_of(event: &Event) -> Result<Option<u32>, StreamError> {
+        let event_type = event.event_type();
+        let damaged = |error| StreamError::Truncated(event_type, error);
+        match event_type {
+            EventType::APPEND_BLOCK | EventType::DELETE_FILE => prelude::file_id(event).map(Some).map_err(damaged),
+            EventType::EXECUTE_LOAD_QUERY => {
+                ExecuteLoadQuery::read(event.body()).map(|load| Some(load.file_id)).map_err(damaged)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// A block of a LOAD DATA's file. It waits for the statement, up to [`MAX_LOAD_BYTES`]; what has no place to wait goes out
+    /// where `allow` holds `load`, and the replica is told to forget it if the statement does not go out.
+    fn file_part(&mut self, event: Event) -> Result<(), StreamError> {
+        self.group.open_statement();
+        if self.is_excluded(event.header()) {
+            return Ok(());
+        }
+        let file_id = prelude::file_id(&event).map_err(|error| StreamError::Truncated(event.event_type(), error))?;
+        let begins = event.event_type() == EventType::BEGIN_LOAD_QUERY;
+        if self.rules.selects_everything() {
+            self.prelude_out();
+            self.outbox.inner(event);
+        } else if begins {
+            self.prelude.begin_file(file_id, event);
+        } else if self.prelude.holds(file_id) {
+            self.prelude.push(event);
+        } else {
+            // Its first block is out already.
+            self.outbox.inner(event);
+        }
+        if self.prelude.bytes() > MAX_LOAD_BYTES {
+            self.let_file_out(StreamError::LongLoad)?;
+        }
+        Ok(())
+    }
+
+    /// A LOAD DATA failed before it changed anything: what waits of it waits for nothing.
+    fn delete_file(&mut self, event: Event) -> Result<(), StreamError> {
+        self.group.open_statement();
+        let file_id =
+            prelude::file_id(&event).map_err(|error| StreamError::Truncated(EventType::DELETE_FILE, error))?;
+        let waits = self.prelude.holds(file_id);
+        self.prelude = Prelude::default();
+        let ends_group = self.group.end_statement();
+        match (waits || self.is_excluded(event.header()), ends_group) {
+            (true, true) => self.outbox.nothing_last(),
+            (true, false) => {}
+            (false, true) => self.outbox.last(event),
+            (false, false) => self.outbox.inner(event),
+        }
+        Ok(())
+    }
+
+    /// The blocks that wait for a LOAD DATA go out before it is judged, if the route allows it.
+    fn let_file_out(&mut self, otherwise: StreamError) -> Result<(), StreamError> {
+        if !self.rules.policy().allow.contains("load") {
+            return Err(otherwise);
+        }
+        self.prelude_out();
+        Ok(())
+    }
+
+    fn prelude_out(&mut self) {
+        for event in self.prelude.take() {
+            self.outbox.inner(event);
+        }
     }
 
     /// XA PREPARE, or XA COMMIT … ONE PHASE, which is the same event with 1 in its first byte.
@@ -699,7 +797,7 @@ impl Stream {
         if self.group.is_closed() {
             self.numberer.close_gap(&self.source, out);
         } else {
-            let held: usize = self.held_bytes + self.outbox.waiting_bytes();
+            let held: usize = self.held_bytes + self.prelude.bytes() + self.outbox.waiting_bytes();
             self.numberer.close_large_gap(&self.source, held as u64, out);
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::ddl::{Class, Context, Kind, MappedName, ObjectType, Role, Statement, rewrite};
+use crate::ddl::{Class, Context, Kind, MappedName, Object, ObjectType, Role, Statement, rewrite};
 use crate::pipeline::rules::{DecidedBy, Decision, RuleSet, Selection, name_fits};
 
 use super::kinds::is_dml;
@@ -103,9 +103,26 @@ impl Judge<'_> {
         self.goes_out(items.as_deref(), &scratch, rule, partly)
     }
 
+    /// What decides. The stored functions of a statement that only calls are its targets.
     fn targets(&self) -> Vec<usize> {
-        let is_target = |index: &usize| self.statement.objects[*index].role == Role::Target;
+        let is_target = |index: &usize| {
+            let object = &self.statement.objects[*index];
+            object.role == Role::Target || is_called_for_effect(self.statement, object)
+        };
         (0..self.statement.objects.len()).filter(is_target).collect()
+    }
+
+    /// A statement that does not go out calls a function of a database of the route: it may write what is selected. Only DML is looked at,
+    /// which runs the functions that it names.
+    fn calls_into_the_route(&self) -> Option<usize> {
+        let is_called = |(object, verdict): (&Object, &ObjectVerdict)| {
+            object.object_type == ObjectType::Function
+                && (verdict.is_selected() || self.rules.database_touched(&object.database))
+        };
+        if !is_dml(self.statement.kind.0) {
+            return None;
+        }
+        self.statement.objects.iter().zip(&self.objects).position(is_called)
     }
 
     fn unknown(self) -> Verdict {
@@ -129,6 +146,17 @@ impl Judge<'_> {
         let excluded =
             targets.iter().find(|&&index| matches!(self.objects[index].decision.by, DecidedBy::Exclusion(_)));
         let index = *excluded.unwrap_or(&targets[0]);
+        if let Some(function) = self.calls_into_the_route() {
+            let sentence = format!(
+                "it changes {}, which is not selected, but calls {}, which may change what is selected; ddl.unknown = \"skip\" says that it does not",
+                self.name(index),
+                self.name(function)
+            );
+            match action_of(self.rules.policy().unknown) {
+                Action::Stop => return self.ends(Action::Stop, Reason::Unknown, "ddl.unknown", sentence),
+                Action::Skip | Action::Forward | Action::Split => {}
+            }
+        }
         let (word, rule) = match self.objects[index].decision.by {
             by @ DecidedBy::Exclusion(_) => (Reason::Excluded, by.to_string()),
             by => (Reason::NotSelected, by.to_string()),
@@ -159,9 +187,13 @@ impl Judge<'_> {
             let sentence = format!("ddl.deny holds {name}");
             return KindVerdict::Not(Action::Skip, Reason::Denied, "ddl.deny", sentence);
         }
+        if self.statement.objects.iter().any(|object| is_called_for_effect(self.statement, object)) {
+            return KindVerdict::Forward("ddl.supported");
+        }
         let allowed = policy.allow.contains(name);
         if self.statement.class == Class::Supported || allowed {
-            if policy.supported == Choice::Skip && !is_dml(kind) {
+            // Temporary tables are in no two servers at once: in statement format they are a part of the DML around them.
+            if policy.supported == Choice::Skip && !is_dml(kind) && !self.statement.temporary {
                 let sentence = "ddl.supported = \"skip\": definitions do not go out on this route".to_owned();
                 return KindVerdict::Not(Action::Skip, Reason::SupportedSkipped, "ddl.supported", sentence);
             }
@@ -171,13 +203,6 @@ impl Judge<'_> {
         if kind == "empty_query" && !(self.rules.selects_everything() && policy.unsupported == Choice::Forward) {
             let sentence = "it holds nothing but comments".to_owned();
             return KindVerdict::Not(Action::Skip, Reason::Unsupported, "ddl.unsupported", sentence);
-        }
-        // The one kind outside the list that writes rows: to leave it out would be to lose data without a word.
-        if kind == "load" && policy.unsupported == Choice::Skip {
-            let sentence =
-                "LOAD DATA in statement format writes rows into a selected table: ddl.allow = [\"load\"] lets it pass"
-                    .to_owned();
-            return KindVerdict::Not(Action::Stop, Reason::Unsupported, "ddl.unsupported", sentence);
         }
         match action_of(policy.unsupported) {
             Action::Forward => KindVerdict::Forward("ddl.unsupported"),
@@ -231,6 +256,16 @@ impl Judge<'_> {
                     action => action,
                 };
                 return Targets::Not(action, Reason::Unknown, "ddl.unknown".to_owned(), sentence);
+            }
+            if statement.objects[partly].object_type == ObjectType::Function {
+                let sentence = format!(
+                    "it calls {}, which may change any table, and only some tables of its database are selected",
+                    self.name(partly)
+                );
+                return match action_of(self.rules.policy().unknown) {
+                    Action::Forward => Targets::All,
+                    action => Targets::Not(action, Reason::Unknown, "ddl.unknown".to_owned(), sentence),
+                };
             }
             let sentence = format!(
                 "it changes database {} as a whole, of which only some tables are selected; ddl.deny leaves statements of kind {} out",
@@ -500,6 +535,12 @@ fn begins_with_alter(sql: &[u8]) -> bool {
     rest.get(..5).is_some_and(|word| word.eq_ignore_ascii_case(b"ALTER"))
 }
 
+/// Whether an object is a stored function that a statement was logged for: the servers write SELECT and DO into a binlog for
+/// what the functions in them change, in statement format, as `SELECT` of one call with the function's database.
+fn is_called_for_effect(statement: &Statement, object: &Object) -> bool {
+    matches!(statement.kind.0, "select" | "do") && object.object_type == ObjectType::Function
+}
+
 /// What the rules say of each object.
 fn decide(rules: &RuleSet, statement: &Statement) -> Vec<ObjectVerdict> {
     // A trigger lives with its table, which CREATE TRIGGER names first after it.
@@ -531,7 +572,8 @@ fn decide(rules: &RuleSet, statement: &Statement) -> Vec<ObjectVerdict> {
             };
             let partly = decision.by == DecidedBy::Nothing
                 && trigger_table.is_none()
-                && matches!(object.object_type, ObjectType::Database | ObjectType::Trigger)
+                && (matches!(object.object_type, ObjectType::Database | ObjectType::Trigger)
+                    || is_called_for_effect(statement, object))
                 && rules.database_touched(&object.database);
             ObjectVerdict { decision, partly }
         })

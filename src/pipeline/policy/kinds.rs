@@ -48,7 +48,8 @@ pub fn is_dml(kind: &str) -> bool {
     SUPPORTED_DML.contains(&kind) || kind == "load"
 }
 
-/// Kinds outside the supported list that can stand in a binlog, which `allow` can add.
+/// Kinds outside the supported list that can stand in a binlog, which `allow` can add. `load` is DML; to allow it lets files
+/// out before their statement is judged.
 pub const UNSUPPORTED: &[&str] = &[
     "alter_db",
     "alter_db_upgrade",
