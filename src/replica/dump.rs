@@ -64,6 +64,9 @@ pub(crate) enum DumpEnd {
 pub(crate) const SHORT_ERROR_TEXT: usize = 320;
 pub(crate) const LONG_ERROR_TEXT: usize = 500;
 
+/// With these words sources since MySQL 5.7 begin to name the transactions that are purged, at the end of a long text.
+const MISSING: &str = "missing transactions are '";
+
 /// The text of an error packet: code and message, cut so that the next step still fits where it can.
 pub(crate) fn error_text(fault: &Fault, limit: usize) -> String {
     let next = format!(" (next: {})", fault.code.next_step());
@@ -73,11 +76,25 @@ pub(crate) fn error_text(fault: &Fault, limit: usize) -> String {
     }
     let room = limit.saturating_sub(next.len());
     // Half a message and the next step say more than a whole message without it, as long as there is half a message.
-    if room >= limit / 2 {
-        let cut = head.floor_char_boundary(room.saturating_sub('…'.len_utf8()));
-        format!("{}…{next}", &head[..cut])
-    } else {
-        head[..head.floor_char_boundary(limit.min(head.len()))].to_owned()
+    if room >= limit / 2 { shorten(&head, room) + &next } else { head[..head.floor_char_boundary(limit)].to_owned() }
+}
+
+/// At most `room` bytes of a text. Which transactions are missing is kept, wherever the text says it.
+fn shorten(text: &str, room: usize) -> String {
+    const LEFT_OUT: &str = "… ";
+    let cut = |text: &str, room: usize| {
+        let end = text.floor_char_boundary(room.saturating_sub('…'.len_utf8()));
+        format!("{}…", &text[..end])
+    };
+    let tail = text.find(MISSING).map_or("", |at| &text[at..]);
+    match tail.len() {
+        _ if text.len() <= room => text.to_owned(),
+        0 => cut(text, room),
+        length => {
+            let tail = if length > room / 2 { cut(tail, room / 2) } else { tail.to_owned() };
+            let end = text.floor_char_boundary(room.saturating_sub(tail.len() + LEFT_OUT.len()));
+            format!("{}{LEFT_OUT}{tail}", &text[..end])
+        }
     }
 }
 
@@ -411,5 +428,45 @@ impl<'a, S: AsyncWrite + Unpin> Sender<'a, S> {
                 Err(Stop::Failed(Fault::new(Code::ReplicaStuck, text)))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(missing: &str) -> Fault {
+        let words = format!(
+            "{} The GTID set sent by the slave is '', and the missing transactions are '{missing}'.",
+            "x".repeat(400)
+        );
+        Fault::new(
+            Code::SourceRefusedDump,
+            format!("source `primary` (db:3306) ended the stream: {words} (error 1236)"),
+        )
+    }
+
+    #[test]
+    fn a_text_that_is_cut_keeps_the_missing_transactions_and_the_next_step() {
+        let set = "ca153f24-e68f-11f1-8ee2-02fc00000001:1-3";
+        let text = error_text(&refused(set), LONG_ERROR_TEXT);
+        assert!(
+            text.len() <= LONG_ERROR_TEXT
+                && text.starts_with("RPX-2006: source `primary` (db:3306) ended the stream: xxx"),
+            "{text}"
+        );
+        assert!(text.contains(&format!("xx… missing transactions are '{set}'. (error 1236) (next: ")), "{text}");
+        let text = error_text(&refused(&format!("{set},").repeat(20)), LONG_ERROR_TEXT);
+        assert!(
+            text.len() <= LONG_ERROR_TEXT && text.contains(&format!("xx… missing transactions are '{set},{set}")),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_text_that_is_cut_ends_before_the_next_step() {
+        let fault = Fault::new(Code::SourceLost, "ä".repeat(400));
+        let text = error_text(&fault, LONG_ERROR_TEXT);
+        assert!(text.len() <= LONG_ERROR_TEXT && text.contains("ä… (next: "), "{text}");
     }
 }

@@ -1,5 +1,6 @@
 //! Tests against real servers.
 
+mod checksums;
 mod direct;
 mod faults;
 mod interruptions;
@@ -7,4 +8,5 @@ mod pairs;
 mod raw;
 mod reading;
 mod refusals;
+mod resets;
 mod serve;

@@ -1,6 +1,6 @@
 //! A source, the proxy and a replica, set up for one route.
 
-use super::compare::{Mapping, quote};
+use super::compare::{Mapping, differences, quote};
 use super::fleet::{Unavailable, Version};
 use super::link::Link;
 use super::process::free_port;
@@ -25,6 +25,8 @@ pub(crate) enum Mode {
 pub(crate) enum Route {
     /// Everything as it comes.
     Transparent,
+    /// The same selection as `Renamed` without new names.
+    Filtered,
     /// A renamed database, a renamed table of another one, an exclusion; statements outside the list are skipped.
     Renamed,
     /// The same with names that are longer than at the source, in every mode.
@@ -44,7 +46,7 @@ impl Route {
     /// The name of the workload's `storefront` at the destination.
     pub(crate) fn storefront(self, mode: Mode) -> &'static str {
         match (self, mode) {
-            (Route::Transparent, _) => "storefront",
+            (Route::Transparent | Route::Filtered, _) => "storefront",
             // Without GTIDs the replica stays at the source's positions, so names do not grow.
             (Route::Renamed, Mode::FilePosition) => "shop_cn",
             (Route::Renamed | Route::Growing, _) => "storefront_of_china",
@@ -54,6 +56,7 @@ impl Route {
     /// The name of the workload's `crm_main.customers` at the destination.
     fn customers(self, mode: Mode) -> [&'static str; 2] {
         match (self, mode) {
+            (Route::Filtered, _) => ["crm_main", "customers"],
             (Route::Renamed, Mode::FilePosition) => ["crm_main", "clients"],
             _ => ["crm of `china`", "clients and customers"],
         }
@@ -79,20 +82,23 @@ impl Route {
             return String::new();
         }
         let [database, table] = self.customers(mode);
+        let rename = |name: String| match self {
+            Route::Filtered => String::new(),
+            _ => format!("rename = \"{name}\""),
+        };
         format!(
             r#"
             [[routes.pair.objects]]
             database = "storefront"
-            rename = "{}"
+            {}
             [[routes.pair.objects]]
             table = "crm_main.customers"
-            rename = "{}.{}"
+            {}
             [[routes.pair.objects]]
             exclude = "storefront.audit_*"
             "#,
-            self.storefront(mode),
-            quote(database),
-            quote(table),
+            rename(self.storefront(mode).to_owned()),
+            rename(format!("{}.{}", quote(database), quote(table))),
         )
     }
 
@@ -120,6 +126,28 @@ pub(crate) struct Kind {
     pub(crate) tls: bool,
 }
 
+impl Kind {
+    /// The login at a port, as this pair's connections are.
+    pub(crate) fn upstream(self, port: u16) -> Upstream {
+        let upstream = Upstream::at(port);
+        if self.tls { upstream.with_tls() } else { upstream }
+    }
+}
+
+impl Start {
+    /// What follows from now on.
+    pub(crate) async fn at_the_end_of(source: &Server, mode: Mode) -> Start {
+        match mode {
+            Mode::FilePosition => {
+                let (file, position) = source.binlog_end().await;
+                Start::At(file, position)
+            }
+            Mode::AutoPosition => Start::AutoPosition,
+            Mode::MariadbGtid => Start::MariadbGtid(source.value("SELECT @@gtid_binlog_pos").await),
+        }
+    }
+}
+
 /// The three of them. The replica is attached and runs.
 #[derive(Debug)]
 pub(crate) struct Pair {
@@ -144,11 +172,20 @@ impl Pair {
 
     /// The same with networks between them that can be harmed.
     pub(crate) async fn start_through(kind: Kind, links: Option<&Links>) -> Result<Pair, Unavailable> {
+        Pair::start_with(kind, links, |replica| replica).await
+    }
+
+    /// The same with options of the replica's own.
+    pub(crate) async fn start_with(
+        kind: Kind,
+        links: Option<&Links>,
+        more: impl FnOnce(ServerOptions) -> ServerOptions,
+    ) -> Result<Pair, Unavailable> {
         let options = || match kind.mode {
             Mode::AutoPosition => ServerOptions::new().gtid(kind.version),
             _ => ServerOptions::new(),
         };
-        let replica_options = options().crash_safe_replica(kind.version);
+        let replica_options = more(options().crash_safe_replica(kind.version));
         let [source, replica] = Server::start_two([kind.version; 2], [options(), replica_options]).await?;
         let port = free_port();
         let source_port = links.map_or(source.port(), |links| links.source.port());
@@ -161,19 +198,21 @@ impl Pair {
         if !preparation.is_empty() {
             replica.script(&preparation).await;
         }
-        let start = match kind.mode {
-            Mode::FilePosition => {
-                let (file, position) = source.binlog_end().await;
-                Start::At(file, position)
-            }
-            Mode::AutoPosition => Start::AutoPosition,
-            Mode::MariadbGtid => Start::MariadbGtid(source.value("SELECT @@gtid_binlog_pos").await),
-        };
-        let upstream = Upstream::at(links.map_or(port, |links| links.replica.port()));
-        let upstream = if kind.tls { upstream.with_tls() } else { upstream };
-        replica.follow(&upstream, &start).await;
+        let upstream = kind.upstream(links.map_or(port, |links| links.replica.port()));
+        replica.follow(&upstream, &Start::at_the_end_of(&source, kind.mode).await).await;
         replica.start_replica().await;
         Ok(Pair { kind, source, proxy, replica, port, markers: 0 })
+    }
+
+    /// The name of the workload's `storefront` at the replica.
+    pub(crate) fn storefront(&self) -> &'static str {
+        self.kind.route.storefront(self.kind.mode)
+    }
+
+    /// What differs between the source and the replica, with the names as the route maps them.
+    pub(crate) async fn assert_equal(&self) {
+        let findings = differences(&self.source, &self.replica, &self.kind.route.mapping(self.kind.mode)).await;
+        assert!(findings.is_empty(), "{:?}:\n{}", self.kind, findings.join("\n"));
     }
 
     /// A second proxy with the same configuration, and its port.

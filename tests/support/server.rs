@@ -80,16 +80,27 @@ impl Server {
         Server::start_with(version, options, permit).await
     }
 
-    /// Starts two servers. Their places are taken together, so that tests do not each hold one and wait for another.
+    /// Starts two servers, see [`Server::start_all`].
     pub(crate) async fn start_two(
         version: [Version; 2],
         options: [ServerOptions; 2],
     ) -> Result<[Server; 2], Unavailable> {
-        let mut permits = RUNNING.acquire_many(2).await.expect("the semaphore is never closed");
-        let second = permits.split(1).expect("two places were taken");
-        let [first_options, second_options] = options;
-        let first = Server::start_with(version[0], first_options, permits).await?;
-        Ok([first, Server::start_with(version[1], second_options, second).await?])
+        let [first, second] = options;
+        Server::start_all([(version[0], first), (version[1], second)]).await
+    }
+
+    /// Starts some servers. Their places are taken together, so that tests do not each hold one and wait for another.
+    pub(crate) async fn start_all<const N: usize>(
+        wanted: [(Version, ServerOptions); N],
+    ) -> Result<[Server; N], Unavailable> {
+        let count = u32::try_from(N).expect("a test has few servers");
+        let mut permits = RUNNING.acquire_many(count).await.expect("the semaphore is never closed");
+        let mut servers = Vec::new();
+        for (version, options) in wanted {
+            let permit = permits.split(1).expect("as many places were taken");
+            servers.push(Server::start_with(version, options, permit).await?);
+        }
+        Ok(servers.try_into().expect("as many as were asked for"))
     }
 
     async fn start_with(

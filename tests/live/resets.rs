@@ -1,0 +1,185 @@
+//! The source's files change under the feet of a replica: flushed, the server restarted, purged, reset. What can go on goes on;
+//! what cannot stops the replica with the source's own words, and nothing old is served under a name that is used anew.
+
+use crate::support::fleet::Version;
+use crate::support::pair::{Kind, Mode, Pair, Route};
+use crate::support::replica::Start;
+use crate::support::unless_available;
+use std::time::{Duration, Instant};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+const SCHEMA: &str = "CREATE DATABASE storefront CHARACTER SET utf8mb4; USE storefront;
+    CREATE TABLE marker (n INT NOT NULL PRIMARY KEY); CREATE TABLE work (id INT NOT NULL PRIMARY KEY, v LONGTEXT);
+    CREATE TABLE audit_work (id INT NOT NULL, v LONGTEXT);";
+
+/// Transactions that are large enough for the proxy to remember places between them.
+fn work(step: u32) -> String {
+    let rows = (0..4).map(|row| {
+        let id = step * 10 + row;
+        format!(
+            "BEGIN; INSERT INTO work VALUES ({id}, REPEAT(CHAR(65 + {step} % 26), 700000)); INSERT INTO audit_work VALUES ({id}, REPEAT('a', 400000 + {step})); COMMIT;"
+        )
+    });
+    format!("USE storefront; {}\n", rows.collect::<String>())
+}
+
+async fn start(version: Version, mode: Mode, route: Route) -> Option<Pair> {
+    let kind = Kind { version, mode, route, tls: version == Version::Mysql97 };
+    let mut pair = unless_available(Pair::start(kind).await)?;
+    pair.source.script(SCHEMA).await;
+    pair.catch_up(LIMIT).await;
+    Some(pair)
+}
+
+async fn flushed_restarted_and_reset(version: Version, mode: Mode, route: Route) {
+    let Some(mut pair) = start(version, mode, route).await else { return };
+    pair.source.script(&work(1)).await;
+    pair.source.script("FLUSH LOGS; FLUSH LOGS").await;
+    pair.source.script(&work(2)).await;
+    pair.catch_up(LIMIT).await;
+    // A clean end writes a STOP event, and the next start a new file.
+    pair.source.restart().await;
+    pair.source.script(&work(3)).await;
+    pair.catch_up(LIMIT).await;
+    let status = pair.replica.replica_status().await;
+    assert!(status.runs() && status.get("Last_IO_Error").is_empty(), "{}", status.summary());
+
+    // Away go the files; the replica has all that was in them and is told that the source's files are not what they were.
+    let reset = if version == Version::Mysql97 { "RESET BINARY LOGS AND GTIDS" } else { "RESET MASTER" };
+    pair.source.script(reset).await;
+    pair.source.script(&work(4)).await;
+    let error = pair.replica.io_error("1236", LIMIT).await;
+    assert!(error.contains("RPX-2006") && error.contains("could not find next log"), "{error}");
+    // Only starting it again does not help, and does no harm either.
+    pair.replica.stop_replica().await;
+    pair.replica.start_replica().await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let expected = pair.replica.value(&format!("SELECT COUNT(*) FROM {}.work", quoted(&pair))).await;
+    assert_eq!(expected, "12", "nothing of the new files is taken for a continuation of the old ones");
+    pair.replica.stop_replica().await;
+
+    // What the operator does: begin with the new first file.
+    let start = match mode {
+        Mode::FilePosition => Start::At("binlog.000001".to_owned(), 4),
+        Mode::AutoPosition => Start::AutoPosition,
+        Mode::MariadbGtid => Start::MariadbGtid(String::new()),
+    };
+    if mode == Mode::AutoPosition {
+        pair.replica
+            .script(if version == Version::Mysql97 {
+                "RESET REPLICA; RESET BINARY LOGS AND GTIDS"
+            } else {
+                "RESET SLAVE; RESET MASTER"
+            })
+            .await;
+    }
+    pair.replica.follow(&pair.kind.upstream(pair.port), &start).await;
+    pair.replica.start_replica().await;
+    pair.source.script(&work(5)).await;
+    pair.catch_up(LIMIT).await;
+    // Deep in the new file that has the old one's name, from where the old one had other groups.
+    pair.replica.stop_replica().await;
+    pair.source.script(&work(6)).await;
+    pair.replica.start_replica().await;
+    pair.catch_up(LIMIT).await;
+    pair.assert_equal().await;
+    assert!(pair.proxy.terminate().success(), "SIGTERM ends the proxy cleanly:\n{}", pair.proxy.log());
+}
+
+fn quoted(pair: &Pair) -> String {
+    crate::support::compare::quote(pair.storefront())
+}
+
+#[tokio::test]
+async fn mysql_57_file_and_position_goes_on_after_restarts_and_stops_at_a_reset() {
+    flushed_restarted_and_reset(Version::Mysql57, Mode::FilePosition, Route::Renamed).await;
+}
+
+#[tokio::test]
+async fn mysql_57_served_coordinates_go_on_after_restarts_and_stop_at_a_reset() {
+    flushed_restarted_and_reset(Version::Mysql57, Mode::FilePosition, Route::Growing).await;
+}
+
+#[tokio::test]
+async fn mysql_97_auto_position_goes_on_after_restarts_and_stops_at_a_reset() {
+    flushed_restarted_and_reset(Version::Mysql97, Mode::AutoPosition, Route::Renamed).await;
+}
+
+#[tokio::test]
+async fn mariadb_1011_file_and_position_goes_on_after_restarts_and_stops_at_a_reset() {
+    flushed_restarted_and_reset(Version::Mariadb1011, Mode::FilePosition, Route::Growing).await;
+}
+
+#[tokio::test]
+async fn mariadb_1011_gtid_goes_on_after_restarts_and_stops_at_a_reset() {
+    flushed_restarted_and_reset(Version::Mariadb1011, Mode::MariadbGtid, Route::Renamed).await;
+}
+
+async fn purged(version: Version, mode: Mode, words: &[&str]) {
+    let Some(pair) = start(version, mode, Route::Renamed).await else { return };
+    let at_first = match mode {
+        Mode::MariadbGtid => Start::MariadbGtid(String::new()),
+        Mode::AutoPosition => Start::AutoPosition,
+        Mode::FilePosition => Start::At("binlog.000001".to_owned(), 4),
+    };
+    pair.replica.stop_replica().await;
+    pair.source
+        .script(
+            "FLUSH LOGS; INSERT INTO storefront.marker VALUES (100); FLUSH LOGS; PURGE BINARY LOGS TO 'binlog.000003'",
+        )
+        .await;
+    // A replica that has what was purged but for one transaction, and then one that has nothing.
+    let missing = match mode {
+        Mode::AutoPosition => {
+            let uuid = pair.source.value("SELECT @@server_uuid").await;
+            let executed = pair.source.value("SELECT @@GLOBAL.gtid_executed").await;
+            let last: u64 = executed.rsplit_once('-').and_then(|(_, last)| last.parse().ok()).expect("uuid:1-N");
+            format!("{uuid}:{last}")
+        }
+        _ => String::new(),
+    };
+    pair.replica.start_replica().await;
+    let error = pair.replica.io_error("1236", LIMIT).await;
+    for word in words.iter().copied().chain(["RPX-2006", &missing]) {
+        assert!(error.contains(word), "{word:?} is missing in {error:?}");
+    }
+    assert!(pair.proxy.log().contains("RPX-2006"), "{}", pair.proxy.log());
+    pair.replica.stop_replica().await;
+    if mode == Mode::AutoPosition {
+        pair.replica
+            .script(if version == Version::Mysql97 {
+                "RESET REPLICA; RESET BINARY LOGS AND GTIDS"
+            } else {
+                "RESET SLAVE; RESET MASTER"
+            })
+            .await;
+    }
+    pair.replica.follow(&pair.kind.upstream(pair.port), &at_first).await;
+    pair.replica.start_replica().await;
+    let error = pair.replica.io_error("1236", LIMIT).await;
+    for word in words {
+        assert!(error.contains(word), "{word:?} is missing in {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn mysql_57_auto_position_is_told_which_transactions_are_purged() {
+    purged(Version::Mysql57, Mode::AutoPosition, &["purged", "missing transactions are '"]).await;
+}
+
+#[tokio::test]
+async fn mysql_97_auto_position_is_told_which_transactions_are_purged() {
+    purged(Version::Mysql97, Mode::AutoPosition, &["purged", "missing transactions are '"]).await;
+}
+
+#[tokio::test]
+async fn mysql_56_is_told_that_its_file_is_purged() {
+    purged(Version::Mysql56, Mode::FilePosition, &["Could not find first log file name in binary log index file"])
+        .await;
+}
+
+#[tokio::test]
+async fn mariadb_1011_is_told_that_its_state_is_purged() {
+    purged(Version::Mariadb1011, Mode::MariadbGtid, &["purged", "GTID"]).await;
+}
