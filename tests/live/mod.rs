@@ -2,6 +2,7 @@
 
 mod checksums;
 mod direct;
+mod exactness;
 mod faults;
 mod interruptions;
 mod pairs;

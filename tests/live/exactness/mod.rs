@@ -1,0 +1,193 @@
+//! Rewritten statements on real servers: a definition that runs under its old names runs under the new ones, and what the
+//! server then shows is the same, names mapped back.
+//!
+//! Every statement of the public corpus that a server accepts is run in a world of the old names, with whatever it needs
+//! put there first (the corpus has no order, so tables come from the same test file or are made up from the server's
+//! complaints). Then the same set-up and the rewritten statement run in a world where every database and table has a new
+//! name. The names come in two kinds: plain ones under the default database's new name, and ones that need
+//! quotes, in databases that are not the session's default one, so that every mention has to be qualified.
+//!
+//! `REPLPROXY_EXACTNESS=1` takes every statement (an hour a server); a number takes one in so many of each kind.
+//! `EXACTNESS_RICH=1` leaves out statements that name one object only, `EXACTNESS_ONLY=id` takes one statement.
+//! `EXACTNESS_REPORT=folder` writes what differed, and what could not be run, a file a server.
+
+mod lab;
+mod names;
+mod shown;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use replproxy::ddl::{Class, Role, analyze};
+
+use crate::ddl_corpus::{context, statements};
+use crate::support::fleet::Version;
+use crate::support::server::{Server, ServerOptions};
+use crate::support::unless_available;
+use lab::{Candidate, Lab, Outcome};
+use names::{Naming, is_system};
+
+/// One statement in this many of each kind, unless the environment says otherwise.
+const SAMPLE: usize = 400;
+
+/// The kinds that the contract forwards by itself or that `allow` is used for, where a server can show what they made.
+const KINDS: [&str; 17] = [
+    "create_table",
+    "alter_table",
+    "create_view",
+    "create_index",
+    "drop_index",
+    "rename_table",
+    "drop_table",
+    "truncate",
+    "drop_view",
+    "create_trigger",
+    "drop_trigger",
+    "create_procedure",
+    "create_function",
+    "create_event",
+    "alter_event",
+    "create_sequence",
+    "alter_sequence",
+];
+
+/// What came of the statements of one kind.
+#[derive(Default)]
+struct Tally {
+    ran: usize,
+    equal: usize,
+    not_runnable: usize,
+    opaque: usize,
+}
+
+fn sample() -> usize {
+    std::env::var("REPLPROXY_EXACTNESS").ok().and_then(|text| text.parse().ok()).unwrap_or(SAMPLE).max(1)
+}
+
+async fn rewritten_statements_run_and_show_the_same(version: Version, key: &str, number: u32) {
+    let rows = statements();
+    if rows.is_empty() {
+        return;
+    }
+    let options = ServerOptions::new()
+        .without_binlog()
+        .arg("--log-bin-trust-function-creators=1")
+        .arg("--innodb-doublewrite=0")
+        .arg("--secure-file-priv=");
+    let Some(server) = unless_available(Server::start(version, options).await) else { return };
+    let session = context(number, version.is_mariadb());
+    let mut candidates = Vec::new();
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    let step = sample();
+    let rich = std::env::var_os("EXACTNESS_RICH").is_some();
+    let only = std::env::var("EXACTNESS_ONLY").ok();
+    for row in &rows {
+        let sql = row["sql"].as_str().expect("every line has a statement");
+        let statement = analyze(sql.as_bytes(), &session);
+        let known = KINDS.iter().find(|kind| **kind == statement.kind.0).copied();
+        let Some(kind) = known.filter(|_| row[key]["parsed"] != false) else { continue };
+        if only.as_ref().is_some_and(|only| row["id"] != only.as_str()) {
+            continue;
+        }
+        let touches_system =
+            statement.objects.iter().any(|object| object.role == Role::Target && is_system(&object.database));
+        let long = statement.objects.iter().any(|object| object.name.len() > 50 || object.database.len() > 50);
+        // Most statements name one table at their beginning, which is soon known to be right.
+        let poor = rich && statement.objects.len() < 2;
+        if poor || touches_system || long || sql.len() > 64 * 1024 {
+            continue;
+        }
+        let count = seen.entry(kind).or_default();
+        *count += 1;
+        if count.is_multiple_of(step) || *count == 1 {
+            let id = row["id"].as_str().unwrap_or_default();
+            candidates.push(Candidate { id, kind, sql, path: row["path"].as_str().unwrap_or_default() });
+        }
+    }
+    let mut lab = Lab::open(server, session, &rows).await;
+    let mut report = String::new();
+    let mut failures = Vec::new();
+    let mut tallies: BTreeMap<&str, Tally> = BTreeMap::new();
+    for candidate in &candidates {
+        for naming in [Naming::plain(), Naming::elsewhere()] {
+            let outcome = lab.examine(candidate, &naming).await;
+            let tally = tallies.entry(candidate.kind).or_default();
+            match outcome {
+                Outcome::Equal => {
+                    tally.ran += 1;
+                    tally.equal += 1;
+                }
+                Outcome::NotRunnable(why) => {
+                    tally.not_runnable += 1;
+                    let _ = writeln!(report, "NOT RUN {} {why}: {:?}", candidate.id, candidate.sql);
+                    break;
+                }
+                Outcome::Opaque => {
+                    tally.opaque += 1;
+                    break;
+                }
+                Outcome::Differs(how) => {
+                    tally.ran += 1;
+                    let line = format!("{} {} {:?}\n{how}", candidate.id, naming.title, candidate.sql);
+                    let _ = writeln!(report, "DIFFERS {line}");
+                    failures.push(line);
+                    break;
+                }
+            }
+        }
+    }
+    let mut total = Tally::default();
+    for (kind, tally) in &tallies {
+        println!(
+            "{} {kind}: {} of {} equal, {} not runnable, {} with bodies that are not read",
+            version.name(),
+            tally.equal,
+            tally.ran,
+            tally.not_runnable,
+            tally.opaque
+        );
+        total.ran += tally.ran;
+        total.equal += tally.equal;
+        total.not_runnable += tally.not_runnable;
+    }
+    println!("{}: {} of {} equal, {} not runnable", version.name(), total.equal, total.ran, total.not_runnable);
+    if let Some(folder) = std::env::var_os("EXACTNESS_REPORT") {
+        let path = std::path::PathBuf::from(folder).join(format!("{}.txt", version.name()));
+        std::fs::write(path, report).expect("the report can be written");
+    }
+    assert!(total.ran > 0, "nothing ran");
+    assert!(failures.is_empty(), "{} statements differ under new names, first:\n{}", failures.len(), failures[0]);
+}
+
+#[tokio::test]
+async fn mysql_57() {
+    rewritten_statements_run_and_show_the_same(Version::Mysql57, "m57", 50_729).await;
+}
+
+#[tokio::test]
+async fn mysql_97() {
+    rewritten_statements_run_and_show_the_same(Version::Mysql97, "m97", 90_704).await;
+}
+
+#[tokio::test]
+async fn mariadb_1011() {
+    rewritten_statements_run_and_show_the_same(Version::Mariadb1011, "mdb", 101_119).await;
+}
+
+#[test]
+fn the_same_names_give_the_same_bytes() {
+    let step = if cfg!(debug_assertions) { 7 } else { 1 };
+    let (mut whole, mut kept) = (0_usize, 0_usize);
+    for (number, row) in statements().iter().enumerate().step_by(step) {
+        let sql = row["sql"].as_str().expect("every line has a statement").as_bytes();
+        let (version, mariadb) = [(50_729, false), (90_704, false), (101_119, true)][number % 3];
+        let session = context(version, mariadb);
+        let statement = analyze(sql, &session);
+        whole += 1;
+        kept += usize::from(statement.class == Class::Supported);
+        let names = Naming::identity().names(&statement);
+        let text = replproxy::ddl::rewrite(sql, &statement, &session, &names, session.default_database, None);
+        assert_eq!(text.as_deref(), Ok(sql), "{}", String::from_utf8_lossy(sql));
+    }
+    println!("{whole} statements, {kept} of them supported, are the same to the byte");
+}
