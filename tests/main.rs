@@ -14,6 +14,7 @@ mod explain;
 mod hostile;
 mod incident;
 mod live;
+mod origins;
 mod passthrough;
 mod policy;
 mod precheck;

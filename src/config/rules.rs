@@ -204,7 +204,7 @@ fn read_policy(mut ddl: Section<'_, '_>, problems: &mut Problems<'_>) -> Policy 
     choice("rename_out", &[STOP, SKIP], &[("follow", LATER)], &mut policy.rename_out);
     choice("rename_in", &[STOP, SKIP], &[], &mut policy.rename_in);
     choice("reference", &[STOP, SKIP, FORWARD], &[], &mut policy.reference);
-    choice("online_ddl", &[STOP], &[("forward", LATER), ("fold", LATER)], &mut policy.online_ddl);
+    choice("online_ddl", &[STOP, FORWARD], &[("fold", LATER)], &mut policy.online_ddl);
     policy.allow = kinds(&mut ddl, "allow", problems);
     policy.deny = kinds(&mut ddl, "deny", problems);
     ddl.finish(problems);

@@ -13,9 +13,11 @@ use crate::pipeline::policy::{Choice, Policy};
 mod fingerprint;
 mod growth;
 mod pattern;
+mod shadow;
 mod validate;
 
 pub use pattern::{MAX_NAME_CHARS, Pattern, PatternError, Template, parse_patterns};
+pub use shadow::{Shadow, ShadowRole};
 pub use validate::RuleProblem;
 
 use pattern::fold;
@@ -46,6 +48,8 @@ pub enum DecidedBy {
     Rule(usize),
     /// This exclusion.
     Exclusion(usize),
+    /// It belongs to a table that a table rule selects, and `online_ddl` is `forward`.
+    Shadow,
     /// No rule matches.
     Nothing,
 }
@@ -56,6 +60,7 @@ impl fmt::Display for DecidedBy {
             Self::NoObjects => formatter.write_str("everything"),
             Self::Rule(index) => write!(formatter, "objects[{index}]"),
             Self::Exclusion(index) => write!(formatter, "exclude objects[{index}]"),
+            Self::Shadow => formatter.write_str("ddl.online_ddl"),
             Self::Nothing => formatter.write_str("not selected"),
         }
     }
@@ -253,7 +258,12 @@ impl RuleSet {
 
     /// Whether every byte of every event body is passed on as it came: no `objects`, no `ddl` section, no excluded origins.
     pub fn is_transparent(&self) -> bool {
-        self.rules.is_empty() && !self.has_ddl_section && self.exclude_origins.is_empty()
+        self.passes_all_but_origins() && self.exclude_origins.is_empty()
+    }
+
+    /// Whether all that was not born on an excluded origin is passed on as it came: no `objects` and no `ddl` section.
+    pub fn passes_all_but_origins(&self) -> bool {
+        self.rules.is_empty() && !self.has_ddl_section
     }
 
     /// Whether a table (or view, or sequence) is selected, and its name at the replica.
@@ -263,6 +273,29 @@ impl RuleSet {
 
     /// As [`RuleSet::table`], with the rule that decided.
     pub fn decide_table(&self, database: &str, name: &str) -> Decision {
+        let decision = self.decide_own_name(database, name);
+        if decision.by == DecidedBy::Nothing
+            && self.policy.online_ddl == Choice::Forward
+            && let Some(Shadow { database, name, .. }) = self.shadow(database, name)
+        {
+            return selected(database, name, DecidedBy::Shadow);
+        }
+        decision
+    }
+
+    /// The table that a name shadows while an online schema change runs, if a table rule selects that table. What an entry of
+    /// `objects` says of the name itself comes before this.
+    pub fn shadow<'a>(&self, database: &str, name: &'a str) -> Option<Shadow<'a>> {
+        shadow::of(self, database, name)
+    }
+
+    /// Whether and where a trigger of pt-online-schema-change goes with its table, where `online_ddl` is `forward`.
+    pub fn tool_trigger(&self, database: &str, name: &str) -> Option<Decision> {
+        (self.policy.online_ddl == Choice::Forward).then(|| shadow::trigger(self, database, name)).flatten()
+    }
+
+    /// What the entries of `objects` say of a table's own name.
+    fn decide_own_name(&self, database: &str, name: &str) -> Decision {
         if self.rules.is_empty() {
             return selected(database.to_owned(), name.to_owned(), DecidedBy::NoObjects);
         }
@@ -503,6 +536,11 @@ impl RuleSet {
             }
             _ => false,
         })
+    }
+
+    /// Whether an entry of `objects` selects single tables.
+    pub fn has_table_rules(&self) -> bool {
+        self.rules.iter().any(|rule| matches!(rule, ObjectRule::Table { .. }))
     }
 
     /// Whether the rule at this place is a table rule.

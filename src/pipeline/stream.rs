@@ -397,6 +397,9 @@ impl Stream {
             // Their text names tables and rows that may not be selected.
             EventType::ROWS_QUERY | EventType::ANNOTATE_ROWS => {
                 self.group.open_statement();
+                if self.rules.passes_all_but_origins() && !self.is_excluded(event.header()) {
+                    self.outbox.inner(event);
+                }
                 Ok(())
             }
             // Written for the certification of group replication, of no use to a replica; an unknown event that its

@@ -1,10 +1,12 @@
 //! What the observations mean for a route.
 
+use std::collections::BTreeMap;
+
 use super::{Finding, Item, Observed, ServerIdBlock, Table};
 use crate::{
     binlog::ChecksumAlgorithm,
     fault::Code,
-    pipeline::rules::{ObjectRule, Pattern, RuleSet},
+    pipeline::rules::{ExcludedOrigin, ObjectRule, Pattern, RuleSet, Selection},
     source::{GtidMode, SourceError, Vendor},
 };
 
@@ -50,6 +52,8 @@ pub fn judge(observed: &Observed, rules: &RuleSet, block: &ServerIdBlock) -> Vec
             Item::ServerId => server_id(observed),
             Item::ServerIdClash => server_id_clash(observed, block),
             Item::GtidMode => gtid_mode(observed),
+            Item::Origins => origins(observed, rules),
+            Item::NameCase => name_case(observed, rules),
             Item::Objects => objects(observed, rules),
             Item::Engines => engines(observed, rules),
         })
@@ -270,6 +274,83 @@ fn gtid_mode(observed: &Observed) -> Finding {
             "finish the change of gtid_mode before replicas with auto-position attach",
         ),
     }
+}
+
+fn origins(observed: &Observed, rules: &RuleSet) -> Finding {
+    const ITEM: Item = Item::Origins;
+    if rules.exclude_origins().is_empty() {
+        return Finding::pass(ITEM, "none are excluded");
+    }
+    let facts = &observed.facts;
+    let own = rules.exclude_origins().iter().find_map(|origin| match origin {
+        ExcludedOrigin::ServerId(id) => (*id == facts.server_id).then(|| id.to_string()),
+        ExcludedOrigin::ServerUuid(uuid) => {
+            facts.server_uuid.as_ref().is_some_and(|own| own.eq_ignore_ascii_case(uuid)).then(|| uuid.clone())
+        }
+    });
+    let has_uuids = rules.exclude_origins().iter().any(|origin| matches!(origin, ExcludedOrigin::ServerUuid(_)));
+    if let Some(own) = own {
+        let found =
+            format!("exclude_origins holds {own}, which is the source itself: nothing that is written there goes out");
+        return Finding::fail(
+            ITEM,
+            found,
+            "name the servers behind the source, such as the other side of a two-way pair",
+        );
+    }
+    if has_uuids && facts.gtid_mode != Some(GtidMode::On) {
+        let found = "exclude_origins names servers by uuid, and only a GTID says the uuid: without gtid_mode = ON nothing is excluded";
+        return Finding::fail(ITEM, found, "name them by server id, which every event has");
+    }
+    Finding::pass(ITEM, format!("{} are excluded, none of them the source itself", rules.exclude_origins().len()))
+}
+
+fn name_case(observed: &Observed, rules: &RuleSet) -> Finding {
+    const ITEM: Item = Item::NameCase;
+    /// What cannot be seen from here.
+    const REPLICA: &str = "the replica's own lower_case_table_names is not told to a source: make sure of it there";
+    let setting = observed.facts.lower_case_table_names;
+    if setting != 0 {
+        let found = format!("lower_case_table_names is {setting} at the source: names compare without case; {REPLICA}");
+        return match setting {
+            // Stored as written and compared without case: a replica with 0 takes two spellings for two tables.
+            2 => Finding::warn(ITEM, found, "set lower_case_table_names to 1 or 2 at replicas too"),
+            _ => Finding::pass(ITEM, found),
+        };
+    }
+    let (Ok(databases), Ok(tables)) = (&observed.databases, &observed.tables) else {
+        return Finding::warn(ITEM, "the objects cannot be listed", "GRANT SELECT to the account");
+    };
+    // What replicas with lower_case_table_names 1 or 2 would take for one table.
+    let mut spelled: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
+    let mut has_capitals = false;
+    for table in tables {
+        if let Selection::Selected { database, name } = rules.table(&table.database, &table.name) {
+            has_capitals |= database.chars().chain(name.chars()).any(char::is_uppercase);
+            let key = (database.to_lowercase(), name.to_lowercase());
+            spelled.entry(key).or_default().push(format!("{}.{}", table.database, table.name));
+        }
+    }
+    let mut twins: Vec<String> =
+        spelled.into_values().filter(|names| names.len() > 1).map(|names| names.join(" and ")).collect();
+    for rule in rules.rules() {
+        let (ObjectRule::Database { pattern, .. } | ObjectRule::Table { database: pattern, .. }) = rule else {
+            continue;
+        };
+        let Some(exact) = pattern.exact() else { continue };
+        let other =
+            databases.iter().find(|database| **database != exact && database.to_lowercase() == exact.to_lowercase());
+        twins.extend(other.map(|other| format!("database {exact} and database {other}")));
+    }
+    twins.sort();
+    twins.dedup();
+    if !twins.is_empty() {
+        let found = format!("{} differ in case only, and lower_case_table_names is 0 at the source", list(&twins));
+        let next = "the rules tell them apart; a replica with lower_case_table_names 1 or 2 does not: use one with 0, or rename";
+        return Finding::warn(ITEM, found, next);
+    }
+    let capitals = if has_capitals { ", and some have capitals" } else { "" };
+    Finding::pass(ITEM, format!("lower_case_table_names is 0 at the source{capitals}; {REPLICA}"))
 }
 
 fn objects(observed: &Observed, rules: &RuleSet) -> Finding {

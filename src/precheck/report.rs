@@ -45,6 +45,8 @@ items! {
     ServerId = "server_id", "The source has a server id.";
     ServerIdClash = "server_id_clash", "No other server has an id of the proxy's block.";
     GtidMode = "gtid_mode", "Which coordinates replicas can use.";
+    Origins = "origins", "`exclude_origins` leaves out other servers' transactions, not the source's own.";
+    NameCase = "name_case", "Names that differ in case only are not mixed up.";
     Objects = "objects", "What the route selects is there.";
     Engines = "engines", "The selected tables' engines can be replicated.";
 }

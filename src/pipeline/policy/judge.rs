@@ -20,7 +20,7 @@ const NAMES_UNREAD: [&str; 7] =
 
 /// Judges one statement by the objects that it names. Pure, and linear in their number.
 pub fn judge(rules: &RuleSet, statement: &Statement, sql: &[u8], context: &Context<'_>) -> Verdict {
-    if rules.is_transparent() {
+    if rules.passes_all_but_origins() {
         return Verdict {
             action: Action::Forward,
             word: Reason::Transparent,
@@ -171,10 +171,17 @@ impl Judge<'_> {
     fn online_change(&self) -> Option<String> {
         let change = online::find(self.rules, self.statement, &self.objects)?;
         Some(format!(
-            "{0}.{1} looks like the shadow table of an online schema change of {0}.{2}, which a table rule selects: the change cannot be \
-             followed from the outside. Select the whole database, or exclude \"{0}.{1}\" if it is none, or stop the tool and run the ALTER TABLE",
+            "{0}.{1} looks like the shadow table of an online schema change of {0}.{2}, which a table rule selects: ddl.online_ddl = \
+             \"forward\" lets the tool's tables follow their table. Or select the whole database, or exclude \"{0}.{1}\" if it is none, or stop the \
+             tool and run the ALTER TABLE",
             change.database, change.shadow, change.table
         ))
+    }
+
+    /// The trigger of an online schema change that goes out with its table.
+    fn tool_trigger(&self) -> Option<Decision> {
+        let trigger = self.statement.objects.iter().find(|object| object.object_type == ObjectType::Trigger)?;
+        self.rules.tool_trigger(&trigger.database, &trigger.name)
     }
 
     /// What the keys say of the statement's kind.
@@ -191,6 +198,14 @@ impl Judge<'_> {
             return KindVerdict::Forward("ddl.supported");
         }
         let allowed = policy.allow.contains(name);
+        // Where changes come as statements, the copy is kept up to date by the tool's triggers, at the replica too.
+        if matches!(kind, "create_trigger" | "drop_trigger")
+            && policy.supported == Choice::Forward
+            && self.objects.iter().any(|object| object.is_selected() && object.decision.by == DecidedBy::Shadow)
+            && self.tool_trigger().is_some()
+        {
+            return KindVerdict::Forward("ddl.online_ddl");
+        }
         if self.statement.class == Class::Supported || allowed {
             // Temporary tables are in no two servers at once: in statement format they are a part of the DML around them.
             if policy.supported == Choice::Skip && !is_dml(kind) && !self.statement.temporary {
@@ -557,6 +572,12 @@ fn decide(rules: &RuleSet, statement: &Statement) -> Vec<ObjectVerdict> {
                     decision: Decision { selection: Selection::NotSelected, by: DecidedBy::Nothing },
                     partly: false,
                 };
+            }
+            let tool_trigger = (object.object_type == ObjectType::Trigger)
+                .then(|| rules.tool_trigger(&object.database, &object.name))
+                .flatten();
+            if let Some(decision) = tool_trigger {
+                return ObjectVerdict { decision, partly: false };
             }
             let decision = match (&trigger_table, object.object_type) {
                 (Some(table), ObjectType::Trigger) => Decision {

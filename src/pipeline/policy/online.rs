@@ -1,12 +1,11 @@
 //! The shadow tables of gh-ost and pt-online-schema-change beside a table that a table rule selects.
 //!
-//! gh-ost copies `t` to `_t_gho`, keeps its log in `_t_ghc` and moves `t` to `_t_del`; pt-online-schema-change copies to `_t_new`
-//! (with more underscores in front while the name is taken) and moves to `_t_old`. A table rule selects `t` only: if the copy
-//! were skipped, the replica would have nothing to swap in at the end. So the route stops where the shadow table is made: there
-//! the operator can still choose, and nothing has been missed.
+//! A table rule selects `t` only: if the tool's copy of it were skipped, the replica would have nothing to swap in at the end.
+//! With `online_ddl = "stop"` the route stops where the shadow table is made: there the operator can still choose, and
+//! nothing has been missed. With `forward` the shadow tables are selected as their table is, and there is nothing to look for.
 
 use crate::ddl::{ObjectType, Role, Statement};
-use crate::pipeline::rules::{DecidedBy, RuleSet};
+use crate::pipeline::rules::{DecidedBy, RuleSet, Shadow, ShadowRole};
 
 use super::verdict::ObjectVerdict;
 
@@ -23,22 +22,23 @@ pub(super) fn find<'a>(
     statement: &'a Statement,
     objects: &[ObjectVerdict],
 ) -> Option<OnlineChange<'a>> {
-    let suffixes: &[&str] = match statement.kind.0 {
-        "create_table" => &["_gho", "_ghc", "_del", "_new"],
-        "alter_table" => &["_gho", "_new"],
-        "rename_table" => {
-            return statement.items.iter().find_map(|item| {
-                let [old, new] = item.objects[..] else { return None };
-                let change = shadow_of(rules, statement, objects, old, &["_gho", "_new"])?;
-                let new = statement.objects.get(new)?;
-                let same = |one: &str, other: &str| rules.compared(one) == rules.compared(other);
-                (same(&new.name, change.table) && same(&new.database, change.database)).then_some(change)
-            });
+    match statement.kind.0 {
+        "create_table" | "alter_table" => {
+            let target = statement.objects.iter().position(|object| object.role == Role::Target)?;
+            let (change, role) = shadow_of(rules, statement, objects, target)?;
+            let made = statement.kind.0 == "create_table" && !change.shadow.ends_with("_old");
+            (made || role == ShadowRole::Copy).then_some(change)
         }
-        _ => return None,
-    };
-    let target = statement.objects.iter().position(|object| object.role == Role::Target)?;
-    shadow_of(rules, statement, objects, target, suffixes)
+        "rename_table" => statement.items.iter().find_map(|item| {
+            let [old, new] = item.objects[..] else { return None };
+            let (change, role) = shadow_of(rules, statement, objects, old)?;
+            let new = statement.objects.get(new)?;
+            let same = |one: &str, other: &str| rules.compared(one) == rules.compared(other);
+            let swapped_in = same(&new.name, change.table) && same(&new.database, change.database);
+            (role == ShadowRole::Copy && swapped_in).then_some(change)
+        }),
+        _ => None,
+    }
 }
 
 /// The table that the object at `index` shadows: a table that a table rule selects, while no rule speaks of the shadow.
@@ -47,22 +47,12 @@ fn shadow_of<'a>(
     statement: &'a Statement,
     objects: &[ObjectVerdict],
     index: usize,
-    suffixes: &[&str],
-) -> Option<OnlineChange<'a>> {
+) -> Option<(OnlineChange<'a>, ShadowRole)> {
     let object = statement.objects.get(index)?;
     let unspoken = objects.get(index)?.decision.by == DecidedBy::Nothing;
     if object.object_type != ObjectType::Table || !unspoken {
         return None;
     }
-    let mut inner = object.name.strip_prefix('_')?;
-    inner = suffixes.iter().find_map(|suffix| inner.strip_suffix(suffix))?;
-    loop {
-        if !inner.is_empty()
-            && let DecidedBy::Rule(rule) = rules.decide_table(&object.database, inner).by
-            && rules.is_table_rule(rule)
-        {
-            return Some(OnlineChange { database: &object.database, shadow: &object.name, table: inner });
-        }
-        inner = inner.strip_prefix('_')?;
-    }
+    let Shadow { table, role, .. } = rules.shadow(&object.database, &object.name)?;
+    Some((OnlineChange { database: &object.database, shadow: &object.name, table }, role))
 }

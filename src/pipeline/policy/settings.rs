@@ -39,8 +39,8 @@ pub struct Policy {
     pub rename_in: Choice,
     /// A kept statement that names an object that is not selected.
     pub reference: Choice,
-    /// The shadow tables of gh-ost and pt-online-schema-change beside a table that is selected by a table rule. Only
-    /// `stop` is known yet.
+    /// The shadow tables of gh-ost and pt-online-schema-change beside a table that is selected by a table rule: stop or
+    /// forward.
     pub online_ddl: Choice,
     /// Kinds that are forwarded though they are not on the supported list.
     pub allow: BTreeSet<String>,
