@@ -99,6 +99,11 @@ catalogue! {
         "check the source's binary log with mysqlbinlog --verify-binlog-checksum, and its disk and network";
     SourceQueryFailed = "RPX-2012", Source, "the source refused a query",
         "read the source's own words; check the account's privileges";
+    ServerChanged = "RPX-2013", Source, "another server answers than the one that the replica's file and position belong to",
+        "bring that server back, or point the replica at a position in the files of the server that is `host` of the source; \
+         replicas by GTID go on by themselves";
+    ServerBehind = "RPX-2014", Source, "a server of the source lacks transactions that the replica has",
+        "wait until it has them or bring the other server back; to give them up, make this server `host` and reload";
     ReplicaRefusedLogin = "RPX-3001", Replica, "a replica or client presented a wrong user or password",
         "compare MASTER_USER / MASTER_PASSWORD with `user` and `password` of the route";
     ReplicaTls = "RPX-3002", Replica, "TLS with a replica failed",

@@ -54,6 +54,9 @@ fn the_example_of_the_contract_means_what_it_says() {
     let endpoint = &config.sources["primary"].endpoint;
     assert_eq!((endpoint.address(), endpoint.user.as_str()), ("127.0.0.1:3306".to_owned(), "repl"));
     assert_eq!((endpoint.tls, endpoint.connect_timeout.as_secs()), (TlsMode::Preferred, 90));
+    let failover: Vec<String> = config.sources["primary"].failover.iter().map(|server| server.address()).collect();
+    assert_eq!(failover, ["db2:3306", "db3:3306", "[::1]:3307", "[fe80::1]:3306"]);
+    assert!(config.sources["primary"].failover.iter().all(|server| server.user == "repl"));
     let route = &config.routes["shop"];
     assert_eq!((route.source.as_str(), route.listen.to_string()), ("primary", "127.0.0.1:3307".to_owned()));
     assert_eq!(route.password.expose(), "secret");
@@ -122,6 +125,7 @@ fn routes_are_equal_where_a_reload_changes_nothing() {
         assert_eq!(before.sources, after.sources, "{from}");
     }
     assert_ne!(before.sources, load(&text.replace("port = 3306", "port = 3311")).sources);
+    assert_ne!(before.sources, load(&text.replace("db2:3306", "db4:3306")).sources);
 }
 
 #[test]

@@ -19,6 +19,7 @@ use crate::config::{Config, Route, RouteTlsMode, Source};
 use crate::fault::Fault;
 use crate::relay::{Identities, RouteBackend};
 use crate::replica::{Limits, Listener, ListenerConfig, Registry, ServerTls, serve_connection};
+use crate::source::Endpoint;
 use crate::status::{RouteFacts, RouteStatus, Status, replicas_of, sources_of, time_text};
 use crate::telemetry::{Escaped, RouteTelemetry, names};
 
@@ -211,7 +212,7 @@ impl Process {
             None => {
                 let backend = RouteBackend::new(
                     source.name.clone(),
-                    source.endpoint.clone(),
+                    source.servers().cloned().collect(),
                     Arc::new(route.rules.clone()),
                     Arc::clone(identities),
                     Arc::clone(&telemetry),
@@ -355,7 +356,8 @@ impl admin::Observed for Process {
             routes.push(RouteStatus::new(facts, &picture));
         }
         let endpoints = state.config.sources.iter();
-        let endpoints = endpoints.map(|(name, source)| (name.clone(), source.endpoint.address())).collect();
+        let endpoints =
+            endpoints.map(|(name, source)| (name.clone(), source.servers().map(Endpoint::address).collect())).collect();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: time_text(self.started_at),

@@ -13,7 +13,7 @@ use crate::precheck::{self, Item, Report};
 ///
 /// Items: reachable, tls, login, version, replication_privileges, select_privileges, log_bin, binlog_format,
 /// binlog_row_image, binlog_checksum, binlog_filters, compression, server_id, server_id_clash, gtid_mode, origins, name_case,
-/// objects, engines.
+/// objects, engines, failover (only where the source has such servers).
 ///
 /// Exit status: 0 passed (warnings may stand), 1 some item failed, 2 wrong usage or configuration.
 #[derive(Debug, clap::Args)]

@@ -1,5 +1,6 @@
 //! `[sources.X]`.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,6 +23,15 @@ pub struct Source {
     pub name: String,
     /// Where it is and how to log in.
     pub endpoint: Endpoint,
+    /// Further servers with the same data and the same login, in the order in which they are tried.
+    pub failover: Vec<Endpoint>,
+}
+
+impl Source {
+    /// All servers in the order in which they are tried: `host` first, then `failover`.
+    pub fn servers(&self) -> impl Iterator<Item = &Endpoint> {
+        std::iter::once(&self.endpoint).chain(&self.failover)
+    }
 }
 
 impl PartialEq for Source {
@@ -37,6 +47,7 @@ impl PartialEq for Source {
             && one.tls_cert == two.tls_cert
             && one.tls_key == two.tls_key
             && one.connect_timeout == two.connect_timeout
+            && self.servers().map(Endpoint::address).eq(other.servers().map(Endpoint::address))
     }
 }
 
@@ -89,30 +100,70 @@ fn read(
     let (tls_cert, tls_key) = certificate(&mut section, surroundings, problems);
     let connect_timeout =
         section.duration("connect_timeout", Duration::from_millis(1)..=Duration::from_secs(3600), problems);
-    if let Some(failover) = section.value("failover") {
-        problems.report(
-            failover.span(),
-            "`failover` is not available in this version: name the server that is the source now".to_owned(),
-        );
-    }
+    let port = port.map_or(DEFAULT_PORT, |port| u16::try_from(port.value).unwrap_or(DEFAULT_PORT));
+    let others = others(&mut section, port, problems);
     section.finish(problems);
-    if problems.count() > before {
-        return None;
+    let endpoint = Endpoint {
+        host: host?.value,
+        port,
+        user: user?.value,
+        password: password?,
+        tls: tls.unwrap_or_default(),
+        tls_ca,
+        tls_cert,
+        tls_key,
+        connect_timeout: connect_timeout.unwrap_or(DEFAULT_CONNECT_TIMEOUT),
+    };
+    let mut failover: Vec<Endpoint> = Vec::new();
+    for (span, host, port) in others {
+        let server = Endpoint { host, port, ..endpoint.clone() };
+        if std::iter::once(&endpoint).chain(&failover).any(|known| known.address() == server.address()) {
+            problems.report(span, format!("{} is named twice", server.address()));
+        }
+        failover.push(server);
     }
-    Some(Source {
-        name,
-        endpoint: Endpoint {
-            host: host?.value,
-            port: port.map_or(DEFAULT_PORT, |port| u16::try_from(port.value).unwrap_or(DEFAULT_PORT)),
-            user: user?.value,
-            password: password?,
-            tls: tls.unwrap_or_default(),
-            tls_ca,
-            tls_cert,
-            tls_key,
-            connect_timeout: connect_timeout.unwrap_or(DEFAULT_CONNECT_TIMEOUT),
+    (problems.count() == before).then_some(Source { name, endpoint, failover })
+}
+
+/// `failover`: servers as `host`, `host:port` or `[address]:port`, each with its place in the text. Without a port it is the
+/// source's own.
+fn others(
+    section: &mut Section<'_, '_>,
+    default_port: u16,
+    problems: &mut Problems<'_>,
+) -> Vec<(Range<usize>, String, u16)> {
+    let mut others = Vec::new();
+    for text in section.texts("failover", problems) {
+        match host_and_port(&text.value, default_port) {
+            Some((host, port)) => others.push((text.span, host, port)),
+            None => problems.report(
+                text.span,
+                format!("{:?} in `failover` is no server such as \"db2\" or \"db2:3306\"", text.value),
+            ),
+        }
+    }
+    others
+}
+
+fn host_and_port(text: &str, default_port: u16) -> Option<(String, u16)> {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (address, after) = rest.split_once(']')?;
+            let port = if after.is_empty() { None } else { Some(after.strip_prefix(':')?) };
+            (address.parse::<std::net::Ipv6Addr>().ok()?.to_string(), port)
+        }
+        // More than one colon is an IPv6 address without brackets.
+        None if text.matches(':').count() > 1 => (text.parse::<std::net::Ipv6Addr>().ok()?.to_string(), None),
+        None => match text.split_once(':') {
+            Some((host, port)) => (host.to_owned(), Some(port)),
+            None => (text.to_owned(), None),
         },
-    })
+    };
+    let port = match port {
+        Some(port) => port.parse().ok().filter(|&port| port != 0)?,
+        None => default_port,
+    };
+    (!host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c == '/')).then_some((host, port))
 }
 
 /// A file that has to be there when it is needed.

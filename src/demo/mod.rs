@@ -142,7 +142,7 @@ async fn play(folder: &std::path::Path, config: &Config, route: &Route) -> Resul
     let telemetry = RouteTelemetry::new(ROUTE);
     let backend = RouteBackend::new(
         route.source.clone(),
-        endpoint(source_address, &route.user, &route.password),
+        vec![endpoint(source_address, &route.user, &route.password)],
         Arc::new(route.rules.clone()),
         Identities::new(config.proxy.server_id, config.proxy.server_ids),
         Arc::clone(&telemetry),

@@ -53,6 +53,11 @@ impl MariaDbPosition {
     pub fn get(&self, domain: u32) -> Option<MariaDbGtidText> {
         self.domains.get(&domain).copied()
     }
+
+    /// The last transactions in the order of their domains.
+    pub fn iter(&self) -> impl Iterator<Item = MariaDbGtidText> + '_ {
+        self.domains.values().copied()
+    }
 }
 
 impl fmt::Display for MariaDbPosition {

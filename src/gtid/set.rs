@@ -121,6 +121,11 @@ impl GtidSet {
         left
     }
 
+    /// Takes out all transactions, tagged or not, that were born on one server.
+    pub fn remove_server(&mut self, uuid: Uuid) {
+        self.sids.retain(|sid, _| sid.uuid != uuid);
+    }
+
     /// Whether everything in this set is in the other.
     pub fn is_subset(&self, other: &Self) -> bool {
         self.difference(other).is_empty()

@@ -28,34 +28,37 @@ pub(super) fn no_connection(error: &SourceError, source_name: &str) -> Finding {
     Finding::fail(item, format!("{}: {}", fault.code, fault.message), fault.code.next_step())
 }
 
-/// Judges every item, in the order of [`Item::ALL`].
+/// Judges every item but [`Item::Failover`], in the order of [`Item::ALL`].
 pub fn judge(observed: &Observed, rules: &RuleSet, block: &ServerIdBlock) -> Vec<Finding> {
     let rules = &rules.for_lower_case_table_names(observed.facts.lower_case_table_names);
     Item::ALL
         .iter()
-        .map(|item| match item {
-            Item::Reachable => Finding::pass(Item::Reachable, format!("{} answers", observed.address)),
-            Item::Tls => Finding::pass(
-                Item::Tls,
-                if observed.secure { "the connection is encrypted" } else { "plain connection" },
-            ),
-            Item::Login => Finding::pass(Item::Login, "user and password are right"),
-            Item::Version => version(observed),
-            Item::ReplicationPrivileges => replication_privileges(observed),
-            Item::SelectPrivileges => select_privileges(observed, rules),
-            Item::LogBin => log_bin(observed),
-            Item::BinlogFormat => binlog_format(observed, rules),
-            Item::BinlogRowImage => binlog_row_image(observed),
-            Item::BinlogChecksum => binlog_checksum(observed),
-            Item::BinlogFilters => binlog_filters(observed, rules),
-            Item::Compression => compression(observed),
-            Item::ServerId => server_id(observed),
-            Item::ServerIdClash => server_id_clash(observed, block),
-            Item::GtidMode => gtid_mode(observed),
-            Item::Origins => origins(observed, rules),
-            Item::NameCase => name_case(observed, rules),
-            Item::Objects => objects(observed, rules),
-            Item::Engines => engines(observed, rules),
+        .filter_map(|item| {
+            Some(match item {
+                Item::Failover => return None,
+                Item::Reachable => Finding::pass(Item::Reachable, format!("{} answers", observed.address)),
+                Item::Tls => Finding::pass(
+                    Item::Tls,
+                    if observed.secure { "the connection is encrypted" } else { "plain connection" },
+                ),
+                Item::Login => Finding::pass(Item::Login, "user and password are right"),
+                Item::Version => version(observed),
+                Item::ReplicationPrivileges => replication_privileges(observed),
+                Item::SelectPrivileges => select_privileges(observed, rules),
+                Item::LogBin => log_bin(observed),
+                Item::BinlogFormat => binlog_format(observed, rules),
+                Item::BinlogRowImage => binlog_row_image(observed),
+                Item::BinlogChecksum => binlog_checksum(observed),
+                Item::BinlogFilters => binlog_filters(observed, rules),
+                Item::Compression => compression(observed),
+                Item::ServerId => server_id(observed),
+                Item::ServerIdClash => server_id_clash(observed, block),
+                Item::GtidMode => gtid_mode(observed),
+                Item::Origins => origins(observed, rules),
+                Item::NameCase => name_case(observed, rules),
+                Item::Objects => objects(observed, rules),
+                Item::Engines => engines(observed, rules),
+            })
         })
         .collect()
 }

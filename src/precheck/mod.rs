@@ -2,6 +2,7 @@
 //!
 //! Everything is asked first ([`observe`]) and judged then ([`judge`]), without a server.
 
+mod failover;
 mod grants;
 mod judge;
 mod observe;
@@ -30,6 +31,11 @@ pub async fn check(config: &Config, route: &Route, ignored: &BTreeSet<Item>) -> 
         Ok(observed) => judge(observed, &route.rules, &block),
         Err(error) => vec![judge::no_connection(error, &source.name)],
     };
+    if !source.failover.is_empty() {
+        let others = failover::observe_others(&source.name, &source.failover).await;
+        let host = observed.as_ref().ok().map(|observed| &observed.facts);
+        items.push(failover::judge_others(host, &others, &block));
+    }
     for finding in &mut items {
         if finding.status != Status::Pass && ignored.contains(&finding.item) && !finding.item.is_needed_for_others() {
             finding.status = Status::Ignored;

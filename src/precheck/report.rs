@@ -49,6 +49,7 @@ items! {
     NameCase = "name_case", "Names that differ in case only are not mixed up.";
     Objects = "objects", "What the route selects is there.";
     Engines = "engines", "The selected tables' engines can be replicated.";
+    Failover = "failover", "Every server of `failover` answers and could take over (only where there are any).";
 }
 
 impl Item {

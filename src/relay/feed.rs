@@ -10,7 +10,7 @@ use crate::fault::{Code, Fault};
 use crate::pipeline::coordinates::FilePosition;
 use crate::pipeline::{Seek, Stop, Stream};
 use crate::replica::backend::FeedState;
-use crate::source::{DumpStart, EventStream};
+use crate::source::{DumpStart, EventStream, SourceFacts};
 use crate::telemetry::{PolicedStatement, RouteTelemetry, StatementAction};
 
 use super::identity::Lease;
@@ -23,7 +23,7 @@ const BATCH_BYTES: usize = 1 << 20;
 /// A stream from a source through a route to one replica.
 pub(super) struct RouteFeed {
     source_name: String,
-    source_identity: String,
+    facts: Arc<SourceFacts>,
     events: EventStream,
     stream: Stream,
     telemetry: Arc<RouteTelemetry>,
@@ -52,8 +52,8 @@ struct Marks {
 /// What a stream is made of.
 pub(super) struct Parts {
     pub(super) source_name: String,
-    /// The server's uuid, or its id where it has none.
-    pub(super) source_identity: String,
+    /// Of the server that the stream comes from.
+    pub(super) facts: Arc<SourceFacts>,
     pub(super) events: EventStream,
     pub(super) primed: VecDeque<Bytes>,
     pub(super) stream: Stream,
@@ -74,7 +74,7 @@ impl RouteFeed {
         let seek = start.target.map(|target| Seek::new(target, &served, parts.replica, receiver, file));
         Self {
             source_name: parts.source_name,
-            source_identity: parts.source_identity,
+            facts: parts.facts,
             events: parts.events,
             stream: parts.stream,
             telemetry: parts.telemetry,
@@ -90,9 +90,14 @@ impl RouteFeed {
         }
     }
 
-    /// Which server the stream comes from.
-    pub(super) fn source_identity(&self) -> &str {
-        &self.source_identity
+    /// What the server is that the stream comes from.
+    pub(super) fn facts(&self) -> &Arc<SourceFacts> {
+        &self.facts
+    }
+
+    /// Its `host:port`.
+    pub(super) fn server(&self) -> &str {
+        self.events.peer()
     }
 
     /// Where the receiver of the replica is.

@@ -2,7 +2,8 @@
 //!
 //! Between two groups it is known exactly what the replica has, so the stream is asked for again from there, with growing
 //! pauses, until it comes or the time is up. Inside a group the replica's connection is closed instead: servers take a stream
-//! up in the middle of a group only when they have asked for it themselves.
+//! up in the middle of a group only when they have asked for it themselves. By GTID the stream may come from another server of the
+//! source then, see [`super::servers`].
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,9 +18,11 @@ use crate::fault::{Code, Fault};
 use crate::gtid::{GtidSet, MariaDbGtidText, MariaDbPosition, Sid};
 use crate::pipeline::coordinates::FilePosition;
 use crate::replica::backend::{BoxFuture, Feed, FeedState, ReplicaRequest, ReplicaStart};
+use crate::source::SourceFacts;
 
 use super::Core;
 use super::feed::RouteFeed;
+use super::servers::{Servers, identity};
 
 /// A source that is away for longer is the replica's to know about: its connection is closed.
 const RECONNECT_LIMIT: Duration = Duration::from_secs(60);
@@ -154,7 +157,8 @@ impl Drop for Reconnecting {
 pub(super) struct LastingFeed {
     core: Arc<Core>,
     request: ReplicaRequest,
-    source: String,
+    /// The server that the replica's handshake was about.
+    facts: Arc<SourceFacts>,
     progress: Progress,
     state: State,
 }
@@ -162,8 +166,8 @@ pub(super) struct LastingFeed {
 impl LastingFeed {
     pub(super) fn new(core: Arc<Core>, request: ReplicaRequest, feed: RouteFeed) -> Self {
         let progress = Progress::of(&request.start);
-        let source = feed.source_identity().to_owned();
-        Self { core, request, source, progress, state: State::Streaming(Box::new(feed)) }
+        let facts = Arc::clone(feed.facts());
+        Self { core, request, facts, progress, state: State::Streaming(Box::new(feed)) }
     }
 
     async fn fill(&mut self, out: &mut Vec<Event>) -> Result<FeedState, Fault> {
@@ -214,36 +218,69 @@ impl LastingFeed {
             return Err(fault);
         };
         self.core.telemetry.failed(&fault);
+        self.leave();
         // A stream that is lost again before it has found its place is asked for from the same place.
         self.request = request.clone();
-        let task = tokio::spawn(again(Arc::clone(&self.core), request, self.source.clone(), fault));
+        let task = tokio::spawn(again(Arc::clone(&self.core), request, Arc::clone(&self.facts), fault));
         // The old stream ends here, so that its identity is free for the new one.
         self.state = State::Reconnecting(Reconnecting { task });
         Ok(FeedState::More)
     }
 }
 
-fn is_transient(code: Code) -> bool {
-    matches!(code, Code::SourceLost | Code::SourceSilent | Code::SourceUnreachable)
+impl LastingFeed {
+    /// What a replica by file and position was sent is remembered with the server that it came from.
+    fn leave(&self) {
+        if let (State::Streaming(feed), ReplicaStart::FilePosition(from)) = (&self.state, &self.request.start)
+            && !feed.is_seeking()
+        {
+            let to = feed.served_position().clone();
+            self.core.servers.left(&self.request.replica, &identity(feed.facts()), from.clone(), to);
+        }
+    }
 }
 
-async fn again(core: Arc<Core>, request: ReplicaRequest, source: String, fault: Fault) -> Result<RouteFeed, Fault> {
+impl Drop for LastingFeed {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+fn is_transient(code: Code) -> bool {
+    matches!(code, Code::SourceLost | Code::SourceSilent | Code::SourceUnreachable | Code::ServerBehind)
+}
+
+async fn again(
+    core: Arc<Core>,
+    request: ReplicaRequest,
+    before: Arc<SourceFacts>,
+    fault: Fault,
+) -> Result<RouteFeed, Fault> {
     let (route, began) = (core.telemetry.route().to_owned(), Instant::now());
+    let by_gtid = !matches!(request.start, ReplicaStart::FilePosition(_));
     warn!(route, error = %fault, "the source is lost: connecting again while the replica waits");
-    let mut pause = FIRST_PAUSE;
+    let (mut pause, mut last) = (FIRST_PAUSE, fault.code);
     loop {
         sleep(pause).await;
         match core.open(&request).await {
-            Ok(feed) if feed.source_identity() == source => {
+            Ok(feed) if identity(feed.facts()) == identity(&before) => {
                 info!(route, seconds = began.elapsed().as_secs_f32(), "the source is back: the stream goes on");
                 return Ok(feed);
             }
+            // Positions that another server may not serve were refused before.
+            Ok(feed) if by_gtid && Servers::may_go_on(&before, feed.facts()) => {
+                core.servers.went_on(&route, &identity(feed.facts()), feed.server());
+                return Ok(feed);
+            }
             Ok(feed) => {
-                let now = feed.source_identity();
-                let message = format!("another server answers for the source ({now} instead of {source})");
+                let (server, now, before) = (feed.server(), identity(feed.facts()), identity(&before));
+                let message = format!("another server answers for the source ({now} at {server} instead of {before})");
                 return Err(Fault::new(Code::SourceLost, message));
             }
             Err(fault) if is_transient(fault.code) && began.elapsed() < RECONNECT_LIMIT => {
+                if std::mem::replace(&mut last, fault.code) != fault.code {
+                    warn!(route, error = %fault, "still connecting");
+                }
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
             Err(fault) => return Err(fault),

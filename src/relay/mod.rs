@@ -4,6 +4,7 @@ mod feed;
 mod identity;
 mod index;
 mod lasting;
+mod servers;
 mod start;
 
 use std::collections::VecDeque;
@@ -24,6 +25,7 @@ use feed::{Parts, RouteFeed};
 pub use identity::{Identities, Lease};
 use index::Index;
 use lasting::LastingFeed;
+use servers::{Reached, Servers, identity};
 use start::Start;
 
 /// How often the source speaks when it has nothing to say.
@@ -46,7 +48,7 @@ pub struct RouteBackend {
 /// What the route's streams share.
 struct Core {
     source_name: String,
-    endpoint: Endpoint,
+    servers: Servers,
     rules: Arc<RuleSet>,
     identities: Arc<Identities>,
     telemetry: Arc<RouteTelemetry>,
@@ -56,16 +58,17 @@ struct Core {
 }
 
 impl RouteBackend {
-    /// A route from a source through these rules.
+    /// A route from a source through these rules. `servers` are those of the source, in the order in which they are tried.
     pub fn new(
         source_name: String,
-        endpoint: Endpoint,
+        servers: Vec<Endpoint>,
         rules: Arc<RuleSet>,
         identities: Arc<Identities>,
         telemetry: Arc<RouteTelemetry>,
     ) -> Self {
         let (facts, index, xa) = (Mutex::default(), Arc::default(), XaMemory::default());
-        Self { core: Arc::new(Core { source_name, endpoint, rules, identities, telemetry, facts, index, xa }) }
+        let servers = Servers::new(source_name.clone(), servers);
+        Self { core: Arc::new(Core { source_name, servers, rules, identities, telemetry, facts, index, xa }) }
     }
 
     async fn start(&self, request: ReplicaRequest) -> Result<Box<dyn Feed>, Fault> {
@@ -81,20 +84,23 @@ impl Core {
         fault
     }
 
-    async fn connect(&self) -> Result<Client, Fault> {
-        Client::connect(&self.endpoint).await.map_err(|error| self.fault(&error))
-    }
-
-    async fn read_facts(&self, client: &mut Client) -> Result<Arc<SourceFacts>, Fault> {
-        let facts = Arc::new(SourceFacts::read(client).await.map_err(|error| self.fault(&error))?);
+    /// A server of the source that fits the request, or any for questions.
+    async fn connect(&self, request: Option<&ReplicaRequest>) -> Result<(Client, Arc<SourceFacts>), Fault> {
+        let reached = match request {
+            Some(request) => self.servers.reach_for(request).await,
+            None => self.servers.reach_any().await,
+        };
+        let Reached { client, facts } = reached.inspect_err(|fault| self.telemetry.failed(fault))?;
+        let facts = Arc::new(facts);
         self.telemetry.source_seen(SourceContact {
             at: SystemTime::now(),
+            server: client.peer().to_owned(),
             version: facts.version.text.clone(),
             server_id: facts.server_id,
             server_uuid: facts.server_uuid.clone(),
         });
         *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), Arc::clone(&facts)));
-        Ok(facts)
+        Ok((client, facts))
     }
 
     async fn current_facts(&self) -> Result<Arc<SourceFacts>, Fault> {
@@ -104,26 +110,20 @@ impl Core {
         {
             return Ok(facts);
         }
-        let mut client = self.connect().await?;
-        let facts = self.read_facts(&mut client).await;
+        let (client, facts) = self.connect(None).await?;
         client.quit().await;
-        facts
+        Ok(facts)
     }
 
     async fn ask(&self, sql: &str) -> Result<ResultSet, Fault> {
-        let mut client = self.connect().await?;
+        let (mut client, _) = self.connect(None).await?;
         let answer = client.query(sql).await;
         client.quit().await;
         answer.map_err(|error| error.fault(&self.source_name))
     }
 
     async fn open(&self, request: &ReplicaRequest) -> Result<RouteFeed, Fault> {
-        let mut client = self.connect().await?;
-        let facts = self.read_facts(&mut client).await?;
-        if !facts.log_bin {
-            let message = format!("source `{}` ({}) has log_bin off", self.source_name, client.peer());
-            return Err(Fault::new(Code::SourceNotLogging, message));
-        }
+        let (client, facts) = self.connect(Some(request)).await?;
         let rules = if facts.lower_case_table_names == 0 {
             Arc::clone(&self.rules)
         } else {
@@ -134,14 +134,15 @@ impl Core {
         self.telemetry.numbered(Coordinates { mode, why });
 
         let replica = request.replica.uuid.clone().unwrap_or_else(|| request.replica.server_id.to_string());
-        let identity = self.identities.take(format!("{} {replica}", self.telemetry.route())).ok_or_else(|| {
+        let lease = self.identities.take(format!("{} {replica}", self.telemetry.route())).ok_or_else(|| {
             Fault::new(Code::IdentitiesExhausted, "no server id is left for another stream from the source")
         })?;
         let mut flags = if request.non_blocking { BINLOG_DUMP_NON_BLOCK } else { 0 };
         if facts.version.vendor == Vendor::MariaDb && rules.is_transparent() {
             flags |= request.flags & BINLOG_SEND_ANNOTATE_ROWS;
         }
-        let (vendor, asked) = (request.replica.vendor, Asked { flags, session: session(request), identity: &identity });
+        let vendor = request.replica.vendor;
+        let asked = Asked { request, server: identity(&facts), flags, session: session(request), identity: &lease };
         let rendering = start.rendering(&rules, vendor);
         let (events, primed) = match self.resume(&mut start, &rendering, &asked).await? {
             Some(resumed) => resumed,
@@ -156,14 +157,14 @@ impl Core {
             length_buffer: MAX_LENGTH_BUFFER,
         };
         Ok(RouteFeed::new(Parts {
-            source_identity: facts.server_uuid.clone().unwrap_or_else(|| format!("server id {}", facts.server_id)),
+            facts,
             source_name: self.source_name.clone(),
             events,
             primed,
             stream: Stream::new(rules, options).with_xa_memory(self.xa.clone()),
             telemetry: Arc::clone(&self.telemetry),
             start,
-            identity,
+            identity: lease,
             replica: vendor,
             index: by_position.then(|| (Arc::clone(&self.index), rendering)),
         }))
@@ -192,7 +193,11 @@ impl Core {
             return Ok(None);
         };
         start.begin_at(mark)?;
-        let mut events = self.dump(self.connect().await?, start, asked).await?;
+        let (client, facts) = self.connect(Some(asked.request)).await?;
+        if identity(&facts) != asked.server {
+            return Err(Fault::new(Code::SourceLost, "another server answered while the stream was opened"));
+        }
+        let mut events = self.dump(client, start, asked).await?;
         let mut primed = VecDeque::new();
         // The event at the mark was there once, so it comes at once; a heartbeat or a refusal says that it is gone.
         while let Ok(Some(raw)) = events.next().await {
@@ -215,6 +220,9 @@ impl Core {
 
 /// How every stream of one request is asked for.
 struct Asked<'a> {
+    request: &'a ReplicaRequest,
+    /// The identity of the server that was decided on.
+    server: String,
     flags: u16,
     session: Vec<String>,
     identity: &'a Lease,

@@ -108,6 +108,7 @@ pub(crate) fn fatal_number(code: Code) -> Option<u16> {
         | Code::SourcePrivileges
         | Code::SourceVersion
         | Code::SourceNotLogging
+        | Code::ServerChanged
         | Code::EventDamaged
         | Code::ReplicaPosition
         | Code::ReplicaRulesChanged

@@ -83,6 +83,7 @@ const VARIABLES: &[&str] = &[
     "gtid_mode",
     "log_bin",
     "log_bin_compress",
+    "log_replica_updates",
     "log_slave_updates",
     "lower_case_table_names",
     "max_allowed_packet",

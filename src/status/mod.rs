@@ -153,6 +153,12 @@ pub struct SourceStatus {
     pub name: String,
     /// `host:port`.
     pub endpoint: String,
+    /// The further servers of `failover`, in the order in which they are tried.
+    #[serde(default)]
+    pub failover: Vec<String>,
+    /// Which of these servers answered last.
+    #[serde(default)]
+    pub in_use: Option<String>,
     /// When it last answered; `null` when it was not contacted yet, which is normal before a replica attaches.
     pub last_contact: Option<String>,
     /// Its version text.
@@ -283,16 +289,19 @@ pub fn replicas_of(route: &str, picture: &RoutePicture) -> Vec<ReplicaStatus> {
     picture.sessions.iter().map(replica).collect()
 }
 
-/// The status of every configured source (name → `host:port`), each with the newest contact that any route had.
+/// The status of every configured source (name → `host:port` of each of its servers), each with the newest contact that any
+/// route had.
 pub fn sources_of(
-    configured: &BTreeMap<String, String>,
+    configured: &BTreeMap<String, Vec<String>>,
     contacts: &BTreeMap<String, SourceContact>,
 ) -> Vec<SourceStatus> {
-    let source = |(name, endpoint): (&String, &String)| {
+    let source = |(name, servers): (&String, &Vec<String>)| {
         let contact = contacts.get(name);
         SourceStatus {
             name: name.clone(),
-            endpoint: endpoint.clone(),
+            endpoint: servers.first().cloned().unwrap_or_default(),
+            failover: servers.iter().skip(1).cloned().collect(),
+            in_use: contact.map(|contact| contact.server.clone()),
             last_contact: contact.map(|contact| time_text(contact.at)),
             version: contact.map(|contact| contact.version.clone()),
             server_id: contact.map(|contact| contact.server_id),

@@ -21,7 +21,14 @@ pub fn render(status: &Status) -> String {
     }
     text.push('\n');
     for source in &status.sources {
-        let _ = write!(text, "source {} at {}: ", source.name, source.endpoint);
+        let _ = write!(text, "source {} at {}", source.name, source.endpoint);
+        if !source.failover.is_empty() {
+            let _ = write!(text, " (failover {})", source.failover.join(", "));
+        }
+        let _ = match &source.in_use {
+            Some(server) if *server != source.endpoint => write!(text, ", NOW AT {server}: "),
+            _ => write!(text, ": "),
+        };
         let _ = match (&source.last_contact, &source.version, source.server_id) {
             (Some(at), Some(version), Some(id)) => {
                 writeln!(text, "{}, server id {id}, last contact {at}", Escaped(version))

@@ -76,6 +76,8 @@ pub struct Coordinates {
 pub struct SourceContact {
     /// When it last answered.
     pub at: SystemTime,
+    /// Which of its servers that was: `host:port`.
+    pub server: String,
     /// Its version text.
     pub version: String,
     /// Its server id.
@@ -553,6 +555,7 @@ mod tests {
         assert!(!route.picture().healthy);
         route.source_seen(SourceContact {
             at: SystemTime::now(),
+            server: "db1:3306".to_owned(),
             version: "8.0.36".to_owned(),
             server_id: 1,
             server_uuid: None,

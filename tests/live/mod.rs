@@ -3,6 +3,7 @@
 mod checksums;
 mod direct;
 mod exactness;
+mod failover;
 mod faults;
 mod interruptions;
 mod pairs;

@@ -62,6 +62,15 @@ impl Proxy {
         self.process.output()
     }
 
+    /// Waits until it has written the text.
+    pub(crate) async fn logs(&self, text: &str, limit: Duration) {
+        let end = Instant::now() + limit;
+        while !self.log().contains(text) {
+            assert!(Instant::now() < end, "no {text:?} in the log:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     async fn wait_until_it_listens(&mut self) {
         let limit = Instant::now() + Duration::from_secs(20);
         while !self.ports.iter().all(|&port| listens(port)) {

@@ -1,0 +1,421 @@
+//! The servers of one source: `host` and its `failover` list, which of them is in use, and whom each may serve.
+//!
+//! A GTID means the same at every server with the same data. A file and a position do not: they are taken by `host` (the
+//! configuration's word for where positions come from), or by the server that replicas by position were served by before. What is
+//! known of that is this process's own memory; a process that has just started believes `host`.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use crate::binlog::Vendor;
+use crate::fault::{Code, Fault};
+use crate::gtid::{GtidSet, MariaDbPosition};
+use crate::pipeline::coordinates::FilePosition;
+use crate::replica::backend::{ReplicaRequest, ReplicaSession, ReplicaStart};
+use crate::source::{Client, Endpoint, SourceError, SourceFacts};
+
+/// While `host` is away for less than this, replicas by file and position come back and try again; then they are refused. A restart
+/// of `host` must not stop them for good.
+const HOST_MAY_BE_AWAY: Duration = Duration::from_secs(60);
+
+/// Two failures that are further apart are two absences of `host`.
+const SAME_ABSENCE: Duration = Duration::from_secs(120);
+
+/// Replicas whose last stretch is remembered; beyond it the oldest is forgotten.
+const MAX_STRETCHES: usize = 1024;
+
+/// The servers of one source.
+#[derive(Debug)]
+pub(super) struct Servers {
+    source: String,
+    list: Vec<Endpoint>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The server that answered last; it is asked first.
+    in_use: usize,
+    /// Whose files and positions replicas were served last.
+    home: Option<String>,
+    /// Which server GTID streams came from last.
+    by_gtid: Option<String>,
+    absence: Option<Absence>,
+    stretches: HashMap<String, Stretch>,
+    /// The keys of `stretches` by age.
+    order: VecDeque<String>,
+}
+
+/// Since when `host` does not answer, and when that was last seen.
+#[derive(Debug, Clone, Copy)]
+struct Absence {
+    since: Instant,
+    seen: Instant,
+}
+
+/// What a replica by file and position was sent last, and whose it was.
+#[derive(Debug, Clone)]
+struct Stretch {
+    identity: String,
+    from: FilePosition,
+    to: FilePosition,
+}
+
+/// A server that answers and fits.
+pub(super) struct Reached {
+    pub(super) client: Client,
+    pub(super) facts: SourceFacts,
+}
+
+/// The server's uuid, or its id where it has none.
+pub(super) fn identity(facts: &SourceFacts) -> String {
+    facts.server_uuid.clone().unwrap_or_else(|| format!("server id {}", facts.server_id))
+}
+
+/// By what a replica is remembered.
+fn key(replica: &ReplicaSession) -> Option<String> {
+    // Programs that only read (server id 0) do not come back.
+    let known = replica.uuid.is_some() || replica.server_id != 0;
+    known.then(|| replica.uuid.clone().unwrap_or_else(|| replica.server_id.to_string()))
+}
+
+impl Servers {
+    /// `list` begins with `host`.
+    pub(super) fn new(source: String, list: Vec<Endpoint>) -> Self {
+        Self { source, list, state: Mutex::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The order in which servers are asked: the one in use first, except for positions, which are `host`'s.
+    fn order(&self, by_position: bool) -> Vec<usize> {
+        let first = if by_position { 0 } else { self.state().in_use.min(self.list.len().saturating_sub(1)) };
+        std::iter::once(first).chain((0..self.list.len()).filter(|&index| index != first)).collect()
+    }
+
+    /// Connects for questions, which every server answers.
+    pub(super) async fn reach_any(&self) -> Result<Reached, Fault> {
+        self.reach(None).await
+    }
+
+    /// Connects for the stream of a replica.
+    pub(super) async fn reach_for(&self, request: &ReplicaRequest) -> Result<Reached, Fault> {
+        self.reach(Some(request)).await
+    }
+
+    async fn reach(&self, request: Option<&ReplicaRequest>) -> Result<Reached, Fault> {
+        let by_position = request.is_some_and(|request| matches!(request.start, ReplicaStart::FilePosition(_)));
+        let mut refusals: Vec<(usize, Fault)> = Vec::new();
+        for index in self.order(by_position) {
+            match self.ask(index, request).await {
+                Ok(reached) => {
+                    self.use_server(index, by_position, &refusals);
+                    return Ok(reached);
+                }
+                Err(fault) => refusals.push((index, fault)),
+            }
+        }
+        Err(self.refuse(refusals))
+    }
+
+    /// Connects to one server and looks whether it fits.
+    async fn ask(&self, index: usize, request: Option<&ReplicaRequest>) -> Result<Reached, Fault> {
+        let fault = |error: SourceError| error.fault(&self.source);
+        let mut client = Client::connect(&self.list[index]).await.map_err(fault)?;
+        let facts = SourceFacts::read(&mut client).await.map_err(fault)?;
+        let Some(request) = request else { return Ok(Reached { client, facts }) };
+        if !facts.log_bin {
+            let message = format!("source `{}` ({}) has log_bin off", self.source, client.peer());
+            return Err(Fault::new(Code::SourceNotLogging, message));
+        }
+        let now = identity(&facts);
+        match &request.start {
+            ReplicaStart::FilePosition(at) => self.admit(index, client.peer(), &now, &request.replica, at)?,
+            ReplicaStart::MySqlGtid(_) | ReplicaStart::MariaDbGtid(_) => {
+                let expected = self.state().by_gtid.as_ref().is_none_or(|last| *last == now);
+                // `host` is believed at a first attach: it may have given up what a replica has, on purpose.
+                let looks = self.list.len() > 1 && (index > 0 || !expected);
+                if looks && let Some(missing) = missing(&mut client, request).await.map_err(fault)? {
+                    let message =
+                        format!("source `{}`: {} lacks {missing}, which the replica has", self.source, client.peer());
+                    return Err(Fault::new(Code::ServerBehind, message));
+                }
+                self.state().by_gtid = Some(now);
+            }
+        }
+        Ok(Reached { client, facts })
+    }
+
+    /// Whether the server with this identity may serve a replica by file and position.
+    fn admit(
+        &self,
+        index: usize,
+        peer: &str,
+        now: &str,
+        replica: &ReplicaSession,
+        at: &FilePosition,
+    ) -> Result<(), Fault> {
+        let mut state = self.state();
+        let before = key(replica).and_then(|key| state.stretches.get(&key)).filter(|stretch| stretch.holds(at));
+        if let Some(Stretch { identity, .. }) = before.filter(|stretch| stretch.identity != now) {
+            let message = format!(
+                "the replica stands at {at}, which it was sent from server {identity}; now server {now} answers at {peer}, where \
+                 this place means something else"
+            );
+            return Err(Fault::new(Code::ServerChanged, message));
+        }
+        if index == 0 {
+            state.home = Some(now.to_owned());
+            state.absence = None;
+            return Ok(());
+        }
+        if state.home.as_deref() == Some(now) {
+            return Ok(());
+        }
+        let message = format!(
+            "the replica goes by file and position, which are those of {}; {peer} (server {now}) has the same data at other places",
+            self.list[0].address()
+        );
+        Err(Fault::new(Code::ServerChanged, message))
+    }
+
+    /// A server answered; what was tried before it did not.
+    fn use_server(&self, index: usize, by_position: bool, refusals: &[(usize, Fault)]) {
+        // A server that is passed over for one replica's sake is still the one in use for all others.
+        if by_position {
+            return;
+        }
+        let before = std::mem::replace(&mut self.state().in_use, index);
+        if before != index {
+            let why = refusals.iter().map(|(_, fault)| fault.message.as_str()).collect::<Vec<_>>().join("; ");
+            warn!(
+                source = self.source,
+                from = self.list[before].address(),
+                to = self.list[index].address(),
+                why,
+                "another server of the source is used"
+            );
+        }
+    }
+
+    /// No server is left: the fault that says most.
+    fn refuse(&self, mut refusals: Vec<(usize, Fault)>) -> Fault {
+        refusals.sort_by_key(|(index, _)| *index);
+        let host = refusals.first().map(|(_, fault)| fault.code);
+        let find = |code| refusals.iter().any(|(_, fault)| fault.code == code).then_some(code);
+        let mut code =
+            find(Code::ServerChanged).or_else(|| find(Code::ServerBehind)).or(host).unwrap_or(Code::Internal);
+        if code == Code::ServerChanged
+            && let Some(host) = host.filter(|host| is_absence(*host))
+            && !self.host_is_long_away()
+        {
+            code = host;
+        }
+        // Where there is only one server, its own words are all there is to say.
+        let message = refusals.into_iter().map(|(_, fault)| fault.message).collect::<Vec<_>>().join("; ");
+        Fault::new(code, message)
+    }
+
+    /// `host` does not answer once more.
+    fn host_is_long_away(&self) -> bool {
+        let mut state = self.state();
+        let now = Instant::now();
+        let since = match state.absence {
+            Some(absence) if now.duration_since(absence.seen) < SAME_ABSENCE => absence.since,
+            _ => now,
+        };
+        state.absence = Some(Absence { since, seen: now });
+        now.duration_since(since) >= HOST_MAY_BE_AWAY
+    }
+
+    /// A stream by file and position has ended: a replica that comes back into what it was sent wants the same server.
+    pub(super) fn left(&self, replica: &ReplicaSession, identity: &str, from: FilePosition, to: FilePosition) {
+        let Some(key) = key(replica) else { return };
+        let mut state = self.state();
+        let stretch = Stretch { identity: identity.to_owned(), from, to };
+        if state.stretches.insert(key.clone(), stretch).is_none() {
+            state.order.push_back(key);
+            if state.order.len() > MAX_STRETCHES
+                && let Some(oldest) = state.order.pop_front()
+            {
+                state.stretches.remove(&oldest);
+            }
+        }
+    }
+
+    /// Whether a stream may go on at the server that has answered, behind the replica's back: its handshake was with another one.
+    pub(super) fn may_go_on(before: &SourceFacts, now: &SourceFacts) -> bool {
+        let release = |facts: &SourceFacts| (facts.version.vendor, facts.version.number / 100);
+        release(before) == release(now) && before.lower_case_table_names == now.lower_case_table_names
+    }
+
+    /// The stream goes on at another server.
+    pub(super) fn went_on(&self, route: &str, now: &str, peer: &str) {
+        info!(
+            route,
+            source = self.source,
+            server = peer,
+            identity = now,
+            "the stream goes on at another server of the source"
+        );
+    }
+}
+
+impl Stretch {
+    /// Whether a replica that asks for a place was sent what lies before it.
+    fn holds(&self, at: &FilePosition) -> bool {
+        let after_start = self.from.file != at.file || at.position > self.from.position;
+        at.file == self.to.file && at.position <= self.to.position && (after_start || *at == self.to)
+    }
+}
+
+/// Whether a fault says that a server is not there now.
+fn is_absence(code: Code) -> bool {
+    matches!(code, Code::SourceUnreachable | Code::SourceLost | Code::SourceSilent)
+}
+
+/// What a replica by GTID has and the server does not; `None` where it has all. Transactions that were born on the replica itself do
+/// not count: no server of the source has them.
+async fn missing(client: &mut Client, request: &ReplicaRequest) -> Result<Option<String>, SourceError> {
+    match &request.start {
+        ReplicaStart::MySqlGtid(set) => {
+            let executed = client.query("SELECT @@GLOBAL.gtid_executed").await?.single().unwrap_or_default();
+            let own = request.replica.uuid.as_deref().and_then(|uuid| Uuid::parse_str(uuid).ok());
+            Ok(missing_of_mysql(set, &executed, own))
+        }
+        ReplicaStart::MariaDbGtid(state) if client.version().vendor == Vendor::MariaDb => {
+            let logged = client.query("SELECT @@GLOBAL.gtid_binlog_pos").await?.single().unwrap_or_default();
+            Ok(missing_of_mariadb(state, &logged))
+        }
+        ReplicaStart::MariaDbGtid(_) | ReplicaStart::FilePosition(_) => Ok(None),
+    }
+}
+
+fn missing_of_mysql(set: &[u8], executed: &str, own: Option<Uuid>) -> Option<String> {
+    // A set that cannot be read is for the server to judge.
+    let (asked, executed) = (GtidSet::decode(set).ok()?, executed.parse::<GtidSet>().ok()?);
+    let mut missing = asked.difference(&executed);
+    if let Some(own) = own {
+        missing.remove_server(own);
+    }
+    (!missing.is_empty()).then(|| missing.to_string())
+}
+
+/// A domain that the server has nothing of is for the server to judge.
+fn missing_of_mariadb(state: &str, logged: &str) -> Option<String> {
+    let (asked, logged) = (state.parse::<MariaDbPosition>().ok()?, logged.parse::<MariaDbPosition>().ok()?);
+    let behind = asked.iter().filter(|gtid| logged.get(gtid.domain).is_some_and(|last| last.sequence < gtid.sequence));
+    let behind: Vec<String> = behind.map(|gtid| gtid.to_string()).collect();
+    (!behind.is_empty()).then(|| behind.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+    const B: &str = "4e11fa47-71ca-11e1-9e33-c80aa9429562";
+
+    fn endpoint(port: u16) -> Endpoint {
+        Endpoint {
+            host: "127.0.0.1".to_owned(),
+            port,
+            user: "u".to_owned(),
+            password: crate::secret::Secret::new(String::new()),
+            tls: crate::source::TlsMode::Disabled,
+            tls_ca: None,
+            tls_cert: None,
+            tls_key: None,
+            connect_timeout: Duration::from_secs(1),
+        }
+    }
+
+    fn servers() -> Servers {
+        Servers::new("primary".to_owned(), vec![endpoint(1), endpoint(2), endpoint(3)])
+    }
+
+    fn replica(server_id: u32) -> ReplicaSession {
+        ReplicaSession {
+            server_id,
+            uuid: None,
+            version: None,
+            vendor: Vendor::MySql,
+            checksum: None,
+            heartbeat_period: Duration::ZERO,
+            gtid_variables: Vec::new(),
+            peer: ([127, 0, 0, 1], 9).into(),
+            thread_id: 1,
+        }
+    }
+
+    fn at(file: &str, position: u64) -> FilePosition {
+        FilePosition { file: file.into(), position }
+    }
+
+    #[test]
+    fn a_position_is_taken_by_host_and_by_the_server_that_host_was() {
+        let (servers, place) = (servers(), at("bin.000007", 900));
+        let admit = |index, identity| servers.admit(index, "127.0.0.1:2", identity, &replica(7), &place);
+        assert_eq!(admit(1, A).unwrap_err().code, Code::ServerChanged, "nobody knows yet whose positions these are");
+        assert_eq!(admit(0, A), Ok(()));
+        assert_eq!(admit(1, A), Ok(()), "the same server at another address");
+        assert_eq!(admit(2, B).unwrap_err().code, Code::ServerChanged);
+    }
+
+    #[test]
+    fn a_replica_that_comes_back_into_what_it_was_sent_wants_the_same_server() {
+        let servers = servers();
+        servers.left(&replica(7), A, at("bin.000006", 500), at("bin.000007", 900));
+        let admit = |id, identity, place| servers.admit(0, "127.0.0.1:1", identity, &replica(id), &place);
+        for place in [at("bin.000007", 900), at("bin.000007", 4), at("bin.000007", 899)] {
+            assert_eq!(admit(7, B, place.clone()).unwrap_err().code, Code::ServerChanged, "{place}");
+            assert_eq!(admit(7, A, place.clone()), Ok(()));
+            assert_eq!(admit(8, B, place), Ok(()), "another replica's");
+        }
+        // An operator has pointed the replica at another place.
+        for place in [at("bin.000007", 901), at("bin.000001", 4), at("bin.000006", 400)] {
+            assert_eq!(admit(7, B, place), Ok(()));
+        }
+    }
+
+    #[test]
+    fn replicas_by_position_wait_for_host_before_they_are_refused() {
+        let servers = servers();
+        let refusals = || {
+            let changed = servers.admit(1, "127.0.0.1:2", B, &replica(7), &at("bin.000007", 4)).unwrap_err();
+            vec![(1, changed), (0, Fault::new(Code::SourceUnreachable, "127.0.0.1:1 is away"))]
+        };
+        let first = servers.refuse(refusals());
+        assert_eq!(first.code, Code::SourceUnreachable, "it may be a restart: {first}");
+        assert!(first.message.starts_with("127.0.0.1:1 is away; the replica goes by file and position"), "{first}");
+        let long_ago = Instant::now().checked_sub(HOST_MAY_BE_AWAY).expect("the clock is older than a minute");
+        servers.state().absence = Some(Absence { since: long_ago, seen: Instant::now() });
+        assert_eq!(servers.refuse(refusals()).code, Code::ServerChanged);
+    }
+
+    #[test]
+    fn the_server_in_use_is_asked_first_and_positions_are_asked_of_host_first() {
+        let servers = servers();
+        servers.use_server(2, false, &[]);
+        servers.use_server(1, true, &[]);
+        assert_eq!((servers.order(false), servers.order(true)), (vec![2, 0, 1], vec![0, 1, 2]));
+    }
+
+    #[test]
+    fn what_a_server_lacks_is_named_and_the_replicas_own_transactions_do_not_count() {
+        let set = |text: &str| text.parse::<GtidSet>().expect(text).encode();
+        let own = Uuid::parse_str(B).expect("a uuid");
+        let (asked, had) = (set(&format!("{A}:1-9,{B}:1-3")), format!("{A}:1-5:8-20"));
+        assert_eq!(missing_of_mysql(&asked, &had, Some(own)), Some(format!("{A}:6-7")));
+        assert_eq!(missing_of_mysql(&asked, &format!("{A}:1-20"), Some(own)), None);
+        assert_eq!(missing_of_mysql(&asked, &format!("{A}:1-20"), None), Some(format!("{B}:1-3")));
+        assert_eq!(missing_of_mariadb("0-1-20,1-1-5", "0-2-19,1-1-5"), Some("0-1-20".to_owned()));
+        assert_eq!(missing_of_mariadb("0-1-20,7-1-5", "0-2-20"), None);
+    }
+}
