@@ -12,37 +12,13 @@ use crate::support::fleet::Version;
 use crate::support::link::Link;
 use crate::support::pair::{Kind, Links, Mode, Pair, Route};
 use crate::support::proxy::Proxy;
+use crate::support::random::{Random, seeds};
 use crate::support::unless_available;
 
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// Faults of one schedule.
 const FAULTS: u32 = 10;
-
-/// xorshift64*: the same schedule for the same seed everywhere.
-struct Random(u64);
-
-impl Random {
-    fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % limit
-    }
-}
-
-fn seeds() -> Vec<u64> {
-    let text = std::env::var("REPLPROXY_FAULT_SEEDS").unwrap_or_else(|_| "5".to_owned());
-    let number = |text: &str| text.trim().parse::<u64>().expect("REPLPROXY_FAULT_SEEDS is a number or a range");
-    match text.split_once('-') {
-        Some((first, last)) => (number(first)..=number(last)).collect(),
-        None => vec![number(&text)],
-    }
-}
 
 /// What the source does in one step: transactions over selected and excluded tables, a statement on both, a DDL now and then.
 fn work(random: &mut Random, step: u64) -> String {
@@ -82,7 +58,7 @@ fn work(random: &mut Random, step: u64) -> String {
 }
 
 async fn survives(version: Version, mode: Mode, route: Route) {
-    for seed in seeds() {
+    for seed in seeds("REPLPROXY_FAULT_SEEDS", "5") {
         let kind = Kind { version, mode, route, tls: version == Version::Mysql97 };
         eprintln!("{kind:?}: REPLPROXY_FAULT_SEEDS={seed}");
         if !survives_schedule(kind, seed).await {

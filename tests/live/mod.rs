@@ -5,6 +5,7 @@ mod direct;
 mod exactness;
 mod failover;
 mod faults;
+mod histories;
 mod interruptions;
 mod pairs;
 mod raw;

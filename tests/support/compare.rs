@@ -22,6 +22,8 @@ pub(crate) struct Mapping {
     pub(crate) excluded: Vec<String>,
     /// Everything, under its own name, with triggers and events.
     pub(crate) everything: bool,
+    /// Triggers too.
+    pub(crate) triggers: bool,
 }
 
 impl Mapping {
@@ -88,7 +90,9 @@ struct Object {
 pub(crate) async fn differences(source: &Server, destination: &Server, mapping: &Mapping) -> Vec<String> {
     let (mut expected, found) = (Picture::default(), take(destination).await);
     for ((kind, database, name), mut object) in take(source).await.objects {
-        let copied = mapping.everything || !matches!(kind, Kind::Trigger | Kind::Event | Kind::Sequence);
+        let copied = mapping.everything
+            || (mapping.triggers && kind == Kind::Trigger)
+            || !matches!(kind, Kind::Trigger | Kind::Event | Kind::Sequence);
         if let Some((database, mapped)) = mapping.map(&database, &name).filter(|_| copied) {
             object.definition = mapping.map_text(&object.definition);
             if mapped != name {

@@ -3,10 +3,12 @@
 
 pub(crate) mod compare;
 pub(crate) mod fleet;
+pub(crate) mod history;
 pub(crate) mod link;
 pub(crate) mod pair;
 pub(crate) mod process;
 pub(crate) mod proxy;
+pub(crate) mod random;
 pub(crate) mod replica;
 pub(crate) mod routes;
 pub(crate) mod server;

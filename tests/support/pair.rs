@@ -72,7 +72,7 @@ impl Route {
             databases: vec![("storefront".to_owned(), self.storefront(mode).to_owned())],
             tables: vec![["crm_main", "customers", database, table].map(str::to_owned)],
             excluded: vec!["storefront.audit_".to_owned()],
-            everything: false,
+            ..Mapping::default()
         }
     }
 
@@ -181,9 +181,27 @@ impl Pair {
         links: Option<&Links>,
         more: impl FnOnce(ServerOptions) -> ServerOptions,
     ) -> Result<Pair, Unavailable> {
-        let options = || match kind.mode {
-            Mode::AutoPosition => ServerOptions::new().gtid(kind.version),
-            _ => ServerOptions::new(),
+        Pair::start_configured(kind, links, more, "").await
+    }
+
+    /// The same with more lines in the proxy's configuration.
+    pub(crate) async fn start_under(kind: Kind, addition: &str) -> Result<Pair, Unavailable> {
+        Pair::start_configured(kind, None, |replica| replica, addition).await
+    }
+
+    async fn start_configured(
+        kind: Kind,
+        links: Option<&Links>,
+        more: impl FnOnce(ServerOptions) -> ServerOptions,
+        addition: &str,
+    ) -> Result<Pair, Unavailable> {
+        let options = || {
+            let options = match kind.mode {
+                Mode::AutoPosition => ServerOptions::new().gtid(kind.version),
+                _ => ServerOptions::new(),
+            };
+            // LOAD DATA may read any file.
+            options.arg("--secure-file-priv=")
         };
         let replica_options = more(options().crash_safe_replica(kind.version));
         let [source, replica] = Server::start_two([kind.version; 2], [options(), replica_options]).await?;
@@ -193,7 +211,8 @@ impl Pair {
             links.source.lead_to(source.port());
             links.replica.lead_to(port);
         }
-        let proxy = Proxy::start(&configuration(source_port, port, kind), &[port]).await;
+        let configuration = configuration(source_port, port, kind) + addition;
+        let proxy = Proxy::start(&configuration, &[port]).await;
         let preparation = kind.route.preparation(kind.mode);
         if !preparation.is_empty() {
             replica.script(&preparation).await;
