@@ -1,5 +1,6 @@
 //! The way into the analyser, with a short cut for the statements that frame every transaction.
 
+use super::lexer::Rules;
 use super::objects::Parser;
 use super::{Class, Context, Control, Kind, Statement};
 
@@ -10,6 +11,7 @@ pub fn analyze(sql: &[u8], context: &Context<'_>) -> Statement {
             kind: Kind(kind),
             class: Class::Transaction,
             objects: Vec::new(),
+            derived: Vec::new(),
             items: Vec::new(),
             aliases: Vec::new(),
             control: Some(control),
@@ -19,10 +21,15 @@ pub fn analyze(sql: &[u8], context: &Context<'_>) -> Statement {
             doubt: None,
         };
     }
-    let mut parser = Parser::new(sql, context);
+    let rules = Rules::of(context);
+    super::second_opinion::check(sql, context, rules, find(sql, context, rules))
+}
+
+/// What the finder alone makes of a statement.
+pub(super) fn find(sql: &[u8], context: &Context<'_>, rules: Rules) -> Statement {
+    let mut parser = Parser::new(sql, context, rules);
     parser.statement();
-    let statement = parser.finish();
-    super::second_opinion::check(sql, context, statement)
+    parser.finish()
 }
 
 /// Transaction control as the servers themselves write it into their logs; other spellings take the long way.

@@ -81,14 +81,19 @@ pub(super) struct Rules {
 }
 
 impl Rules {
-    /// The rules of a session.
+    /// The rules of a session, with version comments as its own server opens them.
     pub(super) fn of(context: &Context<'_>) -> Self {
+        Self::read_by(context, context.version, context.mariadb)
+    }
+
+    /// The rules of a session, with version comments as another server opens them.
+    pub(super) fn read_by(context: &Context<'_>, version: u32, mariadb: bool) -> Self {
         Self {
             charset: Charset::of_collation(context.client_collation),
             ansi_quotes: context.sql_mode & MODE_ANSI_QUOTES != 0,
             no_backslash_escapes: context.sql_mode & MODE_NO_BACKSLASH_ESCAPES != 0,
-            version: context.version,
-            mariadb: context.mariadb,
+            version,
+            mariadb,
         }
     }
 }

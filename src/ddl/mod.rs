@@ -8,6 +8,7 @@ use std::ops::Range;
 
 mod analyze;
 mod charset;
+mod comments;
 mod definition;
 mod functions;
 mod keyword;
@@ -19,6 +20,7 @@ mod rewrite;
 mod second_opinion;
 
 pub use analyze::analyze;
+pub use comments::{Reader, analyze_for};
 pub use rewrite::{MappedName, RewriteError, can_go_bare, rewrite};
 
 /// What is known of the session that wrote a statement.
@@ -135,6 +137,18 @@ pub struct Object {
     pub inherits: Option<usize>,
 }
 
+/// A name that a server makes from a table's name: `orders_ibfk_1` of a foreign key, `orders_chk_2` of a check. It takes
+/// part in the table's new name, as it does when the server renames the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DerivedName {
+    /// Byte range of the whole name as written, with its quotes.
+    pub span: Range<usize>,
+    /// Index into [`Statement::objects`] of the table.
+    pub table: usize,
+    /// What follows the table's name, for example `_ibfk_1`.
+    pub suffix: String,
+}
+
 /// One element of a comma separated list that can be split: a table of `DROP TABLE a, b`, a pair of `RENAME TABLE a TO b, …`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListItem {
@@ -153,6 +167,8 @@ pub struct Statement {
     pub class: Class,
     /// Every object that the text names, in order of their place in the text.
     pub objects: Vec<Object>,
+    /// Names of constraints and their indexes that follow a table's name.
+    pub derived: Vec<DerivedName>,
     /// The elements of DROP TABLE / DROP VIEW / RENAME TABLE; empty for every other kind.
     pub items: Vec<ListItem>,
     /// The names that the statement itself gives to tables, UTF-8: aliases and common table expressions. A table

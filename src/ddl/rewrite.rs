@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use super::charset::Charset;
-use super::{Context, Object, ObjectType, Statement, reserved};
+use super::{Context, DerivedName, Object, ObjectType, Statement, reserved};
 
 /// The new name of one object of a statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +79,11 @@ pub fn rewrite(
             splicer.splice(object, name, &mut edits)?;
         }
     }
+    for derived in &statement.derived {
+        if let Some(name) = mapped.get(derived.table).copied().flatten() {
+            splicer.splice_derived(derived, name, &mut edits)?;
+        }
+    }
     edits.sort_by_key(|edit| edit.range.start);
     let mut text = Vec::with_capacity(sql.len() + edits.iter().map(|edit| edit.text.len()).sum::<usize>());
     let mut at = 0;
@@ -120,6 +125,22 @@ struct Splicer<'a> {
 }
 
 impl Splicer<'_> {
+    /// The edit of a name that follows its table's.
+    fn splice_derived(
+        &self,
+        derived: &DerivedName,
+        table: &MappedName,
+        edits: &mut Vec<Edit>,
+    ) -> Result<(), RewriteError> {
+        if self.statement.objects.get(derived.table).is_some_and(|old| old.name == table.name) {
+            return Ok(());
+        }
+        let style = Style::of(self.sql, &derived.span);
+        let text = style.write(&format!("{}{}", table.name, derived.suffix), self.charset)?;
+        edits.push(Edit { range: derived.span.clone(), text });
+        Ok(())
+    }
+
     /// The edits of one mention.
     fn splice(&self, object: &Object, name: &MappedName, edits: &mut Vec<Edit>) -> Result<(), RewriteError> {
         if object.object_type == ObjectType::Database {

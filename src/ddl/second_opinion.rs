@@ -16,6 +16,7 @@ use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 
 use super::lexer::{Lexer, Rules, TokenKind};
+use super::objects::from::is_series;
 use super::{Class, Context, Kind, ObjectType, Statement};
 
 /// Longer statements are not read a second time: the reader takes about 100 ns a byte, and a replica waits.
@@ -27,7 +28,7 @@ const MOST_OPERATORS: usize = 512;
 const DEEPEST: usize = 48;
 
 /// The statement, or an unknown one where the second reader names a relation that it does not have.
-pub(super) fn check(sql: &[u8], context: &Context<'_>, mut statement: Statement) -> Statement {
+pub(super) fn check(sql: &[u8], context: &Context<'_>, rules: Rules, mut statement: Statement) -> Statement {
     let readable = statement.class == Class::Supported
         && matches!(
             statement.kind.0,
@@ -44,7 +45,7 @@ pub(super) fn check(sql: &[u8], context: &Context<'_>, mut statement: Statement)
         return statement;
     }
     let Ok(text) = std::str::from_utf8(sql) else { return statement };
-    if operators(sql, context) > MOST_OPERATORS {
+    if operators(sql, rules) > MOST_OPERATORS {
         return statement;
     }
     let dialect = Delegating {
@@ -72,8 +73,8 @@ pub(super) fn check(sql: &[u8], context: &Context<'_>, mut statement: Statement)
 }
 
 /// How many operators the text has, up to one more than [`MOST_OPERATORS`].
-fn operators(sql: &[u8], context: &Context<'_>) -> usize {
-    let mut lexer = Lexer::new(sql, Rules::of(context));
+fn operators(sql: &[u8], rules: Rules) -> usize {
+    let mut lexer = Lexer::new(sql, rules);
     let mut count = 0;
     while count <= MOST_OPERATORS {
         let token = lexer.next();
@@ -232,6 +233,7 @@ impl<'a> Relations<'a> {
         };
         if database.is_none()
             && (name.eq_ignore_ascii_case("dual")
+                || is_series(name)
                 || self.expressions.iter().any(|expression| expression.eq_ignore_ascii_case(name)))
         {
             return true;
@@ -342,10 +344,10 @@ mod tests {
             assert_eq!(whole.class, Class::Supported, "{sql}");
             let mut poorer = whole.clone();
             poorer.objects.retain(|object| object.name != "b");
-            let judged = check(sql.as_bytes(), &SESSION, poorer);
+            let judged = check(sql.as_bytes(), &SESSION, Rules::of(&SESSION), poorer);
             assert_eq!((judged.class, judged.kind), (Class::Unknown, Kind::UNKNOWN), "{sql}");
             assert!(judged.doubt.is_some_and(|doubt| doubt.contains("\"b\"")), "{sql}");
-            assert_eq!(check(sql.as_bytes(), &SESSION, whole.clone()), whole, "{sql}");
+            assert_eq!(check(sql.as_bytes(), &SESSION, Rules::of(&SESSION), whole.clone()), whole, "{sql}");
         }
     }
 

@@ -18,6 +18,8 @@ use super::stream::{Note, StreamError};
 pub(super) struct StatementContext<'a> {
     pub(super) rules: &'a RuleSet,
     pub(super) format: &'a FormatDescription,
+    /// The replica's server, which decides what version comments hold.
+    pub(super) replica: ddl::Reader,
     /// Born on a server whose transactions the route leaves out.
     pub(super) excluded: bool,
     /// End of the event in the source's coordinates.
@@ -121,7 +123,7 @@ pub(super) fn judge(event: &Event, context: &StatementContext<'_>) -> Result<Out
         version: context.format.server.number,
         mariadb: context.format.server.vendor == Vendor::MariaDb,
     };
-    let statement = ddl::analyze(&sql, &session);
+    let statement = ddl::analyze_for(&sql, &session, context.replica);
     let opening = match statement.control {
         Some(Control::Begin | Control::XaStart) => Opening::ByControl,
         _ if statement.opens_transaction => Opening::ByStatement,

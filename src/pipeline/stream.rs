@@ -9,7 +9,7 @@ use crate::binlog::{
     ChecksumAlgorithm, Event, EventType, ExecuteLoadQuery, FormatDescription, FormatError, Gtid, HEADER_LENGTH, Header,
     MariaDbGtid, PayloadError, Rotate, Rows, TableMap, TaggedGtid, Vendor, close_transaction, flags, open_transaction,
 };
-use crate::ddl::Control;
+use crate::ddl::{Control, Reader};
 use crate::fault::{Code, Fault};
 use crate::wire::Truncated;
 
@@ -162,6 +162,8 @@ pub struct Stream {
     stopped: Option<Stop>,
     /// Whose replica it is.
     replica: Vendor,
+    /// Its version, where it is known: it decides what version comments hold.
+    replica_version: Option<u32>,
     xa: XaMemory,
     /// The XA transaction at hand.
     xid: Vec<u8>,
@@ -189,6 +191,7 @@ impl Stream {
             notes: Vec::new(),
             stopped: None,
             replica: options.replica,
+            replica_version: None,
             xa: XaMemory::default(),
             xid: Vec::new(),
         }
@@ -197,6 +200,13 @@ impl Stream {
     /// Shares what is known of prepared XA transactions with the other streams of the route.
     pub fn with_xa_memory(mut self, xa: XaMemory) -> Self {
         self.xa = xa;
+        self
+    }
+
+    /// States the replica's version (50729, 90704, 101119), which decides what version comments in statements hold. Without it a
+    /// statement whose names depend on that is unknown.
+    pub fn with_replica_version(mut self, version: Option<u32>) -> Self {
+        self.replica_version = version;
         self
     }
 
@@ -560,6 +570,7 @@ impl Stream {
         let context = StatementContext {
             rules: &self.rules,
             format,
+            replica: Reader { mariadb: self.replica == Vendor::MariaDb, version: self.replica_version },
             excluded: self.is_excluded(event.header()),
             at: &self.source,
         };

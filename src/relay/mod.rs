@@ -16,7 +16,7 @@ use bytes::Bytes;
 use crate::binlog::{EventType, Header, Vendor};
 use crate::fault::{Code, Fault};
 use crate::pipeline::rules::RuleSet;
-use crate::pipeline::{MAX_LENGTH_BUFFER, Stream, StreamOptions, XaMemory};
+use crate::pipeline::{MAX_LENGTH_BUFFER, Numbering, Stream, StreamOptions, XaMemory};
 use crate::replica::backend::{Backend, BoxFuture, Feed, ReplicaRequest, ReplicaStart};
 use crate::source::{Client, DumpRequest, Endpoint, EventStream, ResultSet, SourceError, SourceFacts};
 use crate::telemetry::{Coordinates, RouteTelemetry, SourceContact};
@@ -149,6 +149,9 @@ impl Core {
             None => (self.dump(client, &start, &asked).await?, VecDeque::new()),
         };
         let by_position = matches!(request.start, ReplicaStart::FilePosition(_)) && !rules.is_transparent();
+        // In coordinates of the route's own a file has to come out the same for every replica, whatever its version.
+        let version = request.replica.version.as_ref().map(|version| version.number);
+        let version = version.filter(|_| !matches!(start.numbering, Numbering::Served { .. }));
         let options = StreamOptions {
             numbering: start.numbering.clone(),
             replica: vendor,
@@ -161,7 +164,7 @@ impl Core {
             source_name: self.source_name.clone(),
             events,
             primed,
-            stream: Stream::new(rules, options).with_xa_memory(self.xa.clone()),
+            stream: Stream::new(rules, options).with_xa_memory(self.xa.clone()).with_replica_version(version),
             telemetry: Arc::clone(&self.telemetry),
             start,
             identity: lease,

@@ -81,10 +81,15 @@ impl Client {
 
     /// Sends a statement and reads its whole answer. Not cancel-safe: a client whose query was dropped is of no more use.
     pub async fn query(&mut self, sql: &str) -> Result<ResultSet, SourceError> {
+        self.query_bytes(sql.as_bytes()).await
+    }
+
+    /// The same for a text in the session's own character set.
+    pub async fn query_bytes(&mut self, sql: &[u8]) -> Result<ResultSet, SourceError> {
         let mut payload = Vec::with_capacity(1 + sql.len());
         payload.push(COM_QUERY);
-        payload.extend_from_slice(sql.as_bytes());
-        let activity = || Activity::Query(sql.to_owned());
+        payload.extend_from_slice(sql);
+        let activity = || Activity::Query(String::from_utf8_lossy(sql).into_owned());
         let answer = async {
             self.connection.command(&payload).await?;
             result_set::read(&mut self.connection, activity).await

@@ -1,7 +1,7 @@
 //! The tables of a FROM clause: names, aliases, periods, index hints, locking clauses.
 
-use super::Parser;
 use super::walk::{Frame, Mode};
+use super::{Name, Parser};
 use crate::ddl::keyword::Keyword as K;
 use crate::ddl::lexer::{Token, TokenKind};
 use crate::ddl::{ObjectType, Role};
@@ -59,6 +59,17 @@ fn follows_table(word: K) -> bool {
     )
 }
 
+/// Whether a name is one that MariaDB's SEQUENCE engine makes a table of numbers for: `seq_1_to_100`,
+/// `seq_1_to_100_step_5`. Every database has all of them, so that it is no object.
+pub(in crate::ddl) fn is_series(name: &str) -> bool {
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let Some((first, rest)) = name.strip_prefix("seq_").and_then(|rest| rest.split_once("_to_")) else {
+        return false;
+    };
+    let (last, step) = rest.split_once("_step_").map_or((rest, None), |(last, step)| (last, Some(step)));
+    number(first) && number(last) && step.is_none_or(number)
+}
+
 impl Parser<'_> {
     /// `FOR UPDATE OF t1, t2`: the tables of a locking clause are named as columns name them.
     pub(super) fn locking_clause(&mut self, scope: usize) {
@@ -110,7 +121,8 @@ impl Parser<'_> {
             self.doubt_here("a table's name has more than two parts");
             return None;
         };
-        let entry = if database.is_none() && self.is_expression(next.scope, name) {
+        let no_table = database.is_none() && (self.is_expression(next.scope, name) || self.is_series(name));
+        let entry = if no_table {
             self.add_entry(next.scope, None, Some(name))
         } else {
             let object = self.object(ObjectType::Table, database, name, Role::Reference, None);
@@ -118,6 +130,10 @@ impl Parser<'_> {
         };
         self.after_table(Some(entry));
         None
+    }
+
+    fn is_series(&self, name: Name) -> bool {
+        self.context.mariadb && std::str::from_utf8(&self.unquoted(name)).is_ok_and(is_series)
     }
 
     /// What may follow a table: partitions, a period, an alias, index hints.

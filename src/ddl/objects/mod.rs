@@ -7,14 +7,14 @@
 mod body;
 mod definitions;
 mod dml;
-mod from;
+pub(super) mod from;
 mod scopes;
 mod tables;
 mod walk;
 
 use super::keyword::Keyword;
 use super::lexer::{Lexer, Problem, Rules, Token, TokenKind};
-use super::{Class, Context, Control, Kind, ListItem, Object, ObjectType, Role, Statement};
+use super::{Class, Context, Control, DerivedName, Kind, ListItem, Object, ObjectType, Role, Statement};
 use scopes::Scopes;
 
 /// How many tokens a decision may look ahead.
@@ -78,6 +78,7 @@ pub(super) struct Parser<'a> {
     pub(super) temporary: bool,
     pub(super) body_opaque: bool,
     pub(super) objects: Vec<Object>,
+    derived: Vec<DerivedName>,
     items: Vec<ListItem>,
     doubt: Option<String>,
     scopes: Scopes,
@@ -94,8 +95,7 @@ pub(super) struct Parser<'a> {
 
 impl<'a> Parser<'a> {
     /// A reader at the start of `sql`.
-    pub(super) fn new(sql: &'a [u8], context: &'a Context<'a>) -> Self {
-        let rules = Rules::of(context);
+    pub(super) fn new(sql: &'a [u8], context: &'a Context<'a>, rules: Rules) -> Self {
         let end = Token { kind: TokenKind::End, keyword: Keyword::NONE, start: 0, end: 0 };
         Self {
             sql,
@@ -115,6 +115,7 @@ impl<'a> Parser<'a> {
             temporary: false,
             body_opaque: false,
             objects: Vec::new(),
+            derived: Vec::new(),
             items: Vec::new(),
             doubt: None,
             scopes: Scopes::default(),
@@ -485,6 +486,10 @@ impl<'a> Parser<'a> {
         for object in &mut sorted {
             object.inherits = object.inherits.and_then(|owner| place[owner]);
         }
+        for name in &mut self.derived {
+            // A target of a definition is never dropped.
+            name.table = place.get(name.table).copied().flatten().unwrap_or_default();
+        }
         for item in &mut self.items {
             item.objects = item.objects.iter().filter_map(|&index| place[index]).collect();
         }
@@ -529,6 +534,7 @@ impl<'a> Parser<'a> {
             kind,
             class,
             objects: self.objects,
+            derived: self.derived,
             items: self.items,
             aliases,
             control: self.control,

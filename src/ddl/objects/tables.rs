@@ -1,10 +1,10 @@
 //! CREATE, ALTER, DROP, RENAME and TRUNCATE of tables, and CREATE and DROP of indexes.
 
-use super::Parser;
 use super::walk::{Flavor, Mode};
+use super::{Name, Parser};
 use crate::ddl::keyword::Keyword as K;
 use crate::ddl::lexer::TokenKind;
-use crate::ddl::{ListItem, ObjectType, Role};
+use crate::ddl::{DerivedName, ListItem, ObjectType, Role};
 
 impl Parser<'_> {
     /// After `CREATE [OR REPLACE] [TEMPORARY] TABLE`.
@@ -31,7 +31,7 @@ impl Parser<'_> {
     /// A scope that knows one table by its own name.
     pub(super) fn table_scope(&mut self, table: usize) -> usize {
         let scope = self.open_scope(None);
-        let name = self.objects.get(table).map(|object| super::Name {
+        let name = self.objects.get(table).map(|object| Name {
             start: object.span.start,
             end: object.span.end,
             quoted: matches!(self.sql.get(object.span.start), Some(b'`' | b'"')),
@@ -163,9 +163,7 @@ impl Parser<'_> {
     /// After `CREATE … INDEX` or `DROP INDEX`: the index's name, then ON and the table.
     pub(in crate::ddl) fn index_of_table(&mut self) {
         self.skip_if_exists();
-        if self.word() != K::ON || self.word_at(1) == K::ON {
-            self.name();
-        }
+        let index = if self.word() != K::ON || self.word_at(1) == K::ON { self.name() } else { None };
         // CREATE INDEX name USING BTREE ON t.
         if matches!(self.word(), K::USING | K::TYPE) {
             self.take();
@@ -176,9 +174,30 @@ impl Parser<'_> {
             return;
         }
         let Some(table) = self.named(ObjectType::Table, Role::Target, None) else { return };
+        if let Some(index) = index {
+            self.note_derived(index, table);
+        }
         self.skip_wait();
         let scope = self.table_scope(table);
         self.walk(Mode::Expression, scope, Flavor::Index);
+    }
+
+    /// Notes a name that follows the table's: what a server calls a foreign key or check that nobody named. The servers
+    /// themselves go by the form, not by who wrote it, when they rename a table.
+    pub(super) fn note_derived(&mut self, name: Name, table: usize) {
+        let written = self.unquoted(name);
+        let digits = written.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+        let stem = written.get(..written.len() - digits).unwrap_or_default();
+        let Some(own) = stem.strip_suffix(b"_ibfk_").or_else(|| stem.strip_suffix(b"_chk_")) else { return };
+        let follows =
+            digits > 0
+                && self.rules.charset.decode(own).is_some_and(|own| {
+                    self.objects.get(table).is_some_and(|table| table.name.eq_ignore_ascii_case(&own))
+                });
+        if follows && !self.in_body() {
+            let suffix = String::from_utf8_lossy(written.get(own.len()..).unwrap_or_default()).into_owned();
+            self.derived.push(DerivedName { span: name.start..name.end, table, suffix });
+        }
     }
 
     /// Doubts the statement unless nothing is left.

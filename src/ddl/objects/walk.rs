@@ -344,6 +344,15 @@ impl Parser<'_> {
             }
             _ if frame.mode == Mode::ExpectTable => inner = self.table_factor(token, &mut next),
             _ => {
+                let derived_from = match flavor {
+                    Flavor::CreateTable(owner) if frames.len() == 2 => Some(owner),
+                    Flavor::AlterTable(owner) if outermost => Some(owner),
+                    _ => None,
+                };
+                if let Some(owner) = derived_from.filter(|_| !in_query && !qualifies) {
+                    let quoted = token.kind == TokenKind::Quoted;
+                    self.note_derived(Name { start: token.start, end: token.end, quoted }, owner);
+                }
                 let calls = in_query || matches!(flavor, Flavor::Plain | Flavor::Update | Flavor::With);
                 self.column(&frame, &mut next, walked, calls);
             }

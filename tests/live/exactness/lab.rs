@@ -505,6 +505,9 @@ fn strange(shown: &str, naming: &Naming) -> Option<String> {
     for line in shown.lines().skip(1) {
         let line = line.trim_start();
         let key = line.split_once("KEY ").map_or(line, |(_, key)| key);
+        if line.contains("_ibfk_") {
+            continue;
+        }
         if line.starts_with(&new) || (line != key && key.starts_with(&new)) {
             return Some(format!("has a new name for a column or key in {line:?}"));
         }

@@ -35,7 +35,7 @@ impl Naming {
 
     /// New names that need quotes, in databases that are never the session's.
     pub(super) fn elsewhere() -> Self {
-        Self { title: "elsewhere", prefix: "z-q ", elsewhere: true }
+        Self { title: "elsewhere", prefix: "0zq_", elsewhere: true }
     }
 
     /// Every name stays.
