@@ -13,3 +13,4 @@ mod reading;
 mod refusals;
 mod resets;
 mod serve;
+mod topologies;

@@ -9,6 +9,7 @@ pub(crate) mod pair;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod random;
+pub(crate) mod recipe;
 pub(crate) mod replica;
 pub(crate) mod routes;
 pub(crate) mod server;

@@ -94,6 +94,12 @@ impl Server {
 
     /// Points the replica at its upstream, without starting it.
     pub(crate) async fn follow(&self, upstream: &Upstream, start: &Start) {
+        self.follow_in("", upstream, start).await;
+    }
+
+    /// The same for one of several upstreams: a channel on MySQL, a named connection on MariaDB. The name `""` is the one that
+    /// every replica has.
+    pub(crate) async fn follow_in(&self, channel: &str, upstream: &Upstream, start: &Start) {
         let new = self.version() == Version::Mysql97;
         let word = if new { "SOURCE" } else { "MASTER" };
         let mut options = vec![
@@ -119,13 +125,30 @@ impl Server {
         if new && !upstream.tls {
             options.push("GET_SOURCE_PUBLIC_KEY=1".to_owned());
         }
-        let statement = if new { "CHANGE REPLICATION SOURCE TO" } else { "CHANGE MASTER TO" };
-        self.script(&format!("{statement} {}", options.join(", "))).await;
+        let (named, for_channel) = self.channel(channel);
+        let statement = if new { "CHANGE REPLICATION SOURCE" } else { "CHANGE MASTER" };
+        self.script(&format!("{statement}{named} TO {}{for_channel}", options.join(", "))).await;
+    }
+
+    /// What names a channel: behind the statement's words on MariaDB, at its end on MySQL.
+    fn channel(&self, name: &str) -> (String, String) {
+        match name {
+            "" => Default::default(),
+            name if self.version().is_mariadb() => (format!(" '{name}'"), String::new()),
+            name => (String::new(), format!(" FOR CHANNEL '{name}'")),
+        }
     }
 
     /// Starts both threads.
     pub(crate) async fn start_replica(&self) {
-        self.script(if self.version() == Version::Mysql97 { "START REPLICA" } else { "START SLAVE" }).await;
+        self.start_replica_in("").await;
+    }
+
+    /// Starts both threads of a channel.
+    pub(crate) async fn start_replica_in(&self, channel: &str) {
+        let (named, for_channel) = self.channel(channel);
+        let word = if self.version() == Version::Mysql97 { "REPLICA" } else { "SLAVE" };
+        self.script(&format!("START {word}{named}{for_channel}")).await;
     }
 
     /// Stops both threads.
@@ -135,8 +158,14 @@ impl Server {
 
     /// The replica's status.
     pub(crate) async fn replica_status(&self) -> Status {
-        let statement = if self.version() == Version::Mysql97 { "SHOW REPLICA STATUS" } else { "SHOW SLAVE STATUS" };
-        let columns = self.columns(statement).await;
+        self.replica_status_in("").await
+    }
+
+    /// The status of a channel.
+    pub(crate) async fn replica_status_in(&self, channel: &str) -> Status {
+        let (named, for_channel) = self.channel(channel);
+        let word = if self.version() == Version::Mysql97 { "REPLICA" } else { "SLAVE" };
+        let columns = self.columns(&format!("SHOW {word}{named} STATUS{for_channel}")).await;
         Status(
             columns
                 .into_iter()

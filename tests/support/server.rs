@@ -69,7 +69,8 @@ pub(crate) struct Server {
     server_id: u32,
     process: Option<Process>,
     folder: Option<TempDir>,
-    _permit: SemaphorePermit<'static>,
+    /// Missing where a test has more servers than there are places, and all places.
+    _permit: Option<SemaphorePermit<'static>>,
 }
 
 impl Server {
@@ -77,7 +78,7 @@ impl Server {
     /// not start.
     pub(crate) async fn start(version: Version, options: ServerOptions) -> Result<Server, Unavailable> {
         let permit = RUNNING.acquire().await.expect("the semaphore is never closed");
-        Server::start_with(version, options, permit).await
+        Server::start_with(version, options, Some(permit)).await
     }
 
     /// Starts two servers, see [`Server::start_all`].
@@ -93,20 +94,25 @@ impl Server {
     pub(crate) async fn start_all<const N: usize>(
         wanted: [(Version, ServerOptions); N],
     ) -> Result<[Server; N], Unavailable> {
-        let count = u32::try_from(N).expect("a test has few servers");
+        let servers = Server::start_many(wanted.into()).await?;
+        Ok(servers.try_into().expect("as many as were asked for"))
+    }
+
+    /// The same for any number. More servers than there are places take all places and run alone.
+    pub(crate) async fn start_many(wanted: Vec<(Version, ServerOptions)>) -> Result<Vec<Server>, Unavailable> {
+        let count = u32::try_from(wanted.len().min(SERVERS_MAX)).expect("there are few places");
         let mut permits = RUNNING.acquire_many(count).await.expect("the semaphore is never closed");
         let mut servers = Vec::new();
         for (version, options) in wanted {
-            let permit = permits.split(1).expect("as many places were taken");
-            servers.push(Server::start_with(version, options, permit).await?);
+            servers.push(Server::start_with(version, options, permits.split(1)).await?);
         }
-        Ok(servers.try_into().expect("as many as were asked for"))
+        Ok(servers)
     }
 
     async fn start_with(
         version: Version,
         options: ServerOptions,
-        permit: SemaphorePermit<'static>,
+        permit: Option<SemaphorePermit<'static>>,
     ) -> Result<Server, Unavailable> {
         let obtained = tokio::task::spawn_blocking(move || fleet::obtain(version)).await;
         let installation = obtained.map_err(|error| format!("fetching failed: {error}"))??;
