@@ -120,6 +120,9 @@ catalogue! {
         "send it to the source; the proxy answers replicas and the few statements in the README";
     ReplicaUnfit = "RPX-3008", Replica, "the replica cannot read what the source writes",
         "see the table of supported pairs";
+    PositionTooLarge = "RPX-3009", Replica, "a place beyond 4 GiB, which file and position cannot name",
+        "attach the replica by GTID; without GTIDs let it apply what it has, and point it at the start of the source's next file \
+         once the rest of this one is there by other means";
     StatementStopped = "RPX-4001", Configuration, "a statement stops the route by its rules",
         "look at it with `replproxy explain`, then set the key that the message names or select the object";
     StatementUnknown = "RPX-4002", Configuration, "a statement could not be judged with certainty",

@@ -156,6 +156,29 @@ fn rewrite_never_writes_over_its_input() {
 }
 
 #[test]
+fn rewrite_of_what_it_cannot_read_leaves_its_output_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/config/good/contract.toml");
+    // A file of MySQL 4.1 begins with START_V3.
+    let old = [&b"\xfebin"[..], &[0, 0, 0, 0, 1, 1, 0, 0, 0, 69, 0, 0, 0, 73, 0, 0, 0, 0, 0], &[0; 50]].concat();
+    for (input, code) in
+        [(b"no binlog".to_vec(), "RPX-2011"), (b"\xfebin\0\0\0".to_vec(), "RPX-2011"), (old, "RPX-2010")]
+    {
+        let (from, to, kept) = (folder.path().join("in"), folder.path().join("out"), folder.path().join("kept"));
+        std::fs::write(&from, input).unwrap();
+        std::fs::write(&kept, "precious").unwrap();
+        for output in [&to, &kept] {
+            let paths = [from.to_str().unwrap(), output.to_str().unwrap()];
+            let output = replproxy(&["rewrite", "--config", config, "--route", "shop", paths[0], paths[1]]);
+            assert_eq!(output.status.code(), Some(1));
+            assert!(stderr(&output).contains(code), "{}", stderr(&output));
+        }
+        assert!(!to.exists());
+        assert_eq!(std::fs::read(&kept).unwrap(), b"precious");
+    }
+}
+
+#[test]
 fn the_demo_shows_a_renamed_a_filtered_and_a_policed_statement_and_ends_with_0() {
     let output = replproxy(&["demo"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));

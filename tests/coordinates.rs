@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use replproxy::binlog::{ChecksumAlgorithm, Event, EventType, FileReader, Vendor, for_mid_file};
+use replproxy::binlog::{ChecksumAlgorithm, Event, EventType, FileReader, Header, Vendor, for_mid_file};
+use replproxy::fault::Code;
 use replproxy::pipeline::coordinates::{FIRST_POSITION, FilePosition, ReceiverPosition};
 use replproxy::pipeline::rules::RuleSet;
 use replproxy::pipeline::{MAX_LENGTH_BUFFER, Numbering, Seek, Stream, StreamOptions, Target};
@@ -152,7 +153,6 @@ fn resumed(rules: &Arc<RuleSet>, numbering: &Numbering, events: &[Event], target
 
 #[test]
 fn a_stop_says_where_the_transaction_begins_from_which_other_rules_can_go_on() {
-    const RECORDED: &[u8] = include_bytes!("../fixtures/demo/binlog.000001");
     let rules = rules("objects = [{ database = \"shop\", rename = \"shop_cn\" }]\nddl = { unsupported = \"stop\" }");
     let numbering = Numbering::Served { fingerprint: None };
     let mut stream = stream(&rules, &numbering, Vendor::MySql);
@@ -208,6 +208,139 @@ fn a_stream_that_begins_at_a_boundary_is_numbered_as_the_whole() {
                 let rest: Vec<_> = out[sent..].iter().map(Event::raw).collect();
                 assert_eq!(again.iter().map(Event::raw).collect::<Vec<_>>(), rest, "{name}: from {served} on");
             }
+        }
+    }
+}
+
+const GIB: u64 = 1 << 30;
+const RECORDED: &[u8] = include_bytes!("../fixtures/demo/binlog.000001");
+
+/// A stream that goes on at a place in a file, however large.
+fn stream_from(rules: &Arc<RuleSet>, numbering: &Numbering, position: u64) -> Stream {
+    let options = StreamOptions {
+        numbering: numbering.clone(),
+        replica: Vendor::MySql,
+        start: FilePosition { file: FILE.to_vec(), position },
+        checksum: ChecksumAlgorithm::None,
+        length_buffer: MAX_LENGTH_BUFFER,
+    };
+    let mut stream = Stream::new(Arc::clone(rules), options);
+    let format = source_events("demo", RECORDED).expect("a whole file").remove(0);
+    stream.push(for_mid_file(&format, false).raw().clone(), &mut Vec::new()).expect("a format");
+    stream
+}
+
+/// A statement in database `here` as an event that ends where the source says, with all but 32 bits of that cut off.
+fn statement(sql: &str, begin: u64, skipped: u64) -> Event {
+    let mut body = vec![1, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0];
+    body.extend_from_slice(b"here\0");
+    body.extend_from_slice(sql.as_bytes());
+    let header =
+        Header { timestamp: 1, event_type: EventType::QUERY, server_id: 1, event_length: 0, log_pos: 0, flags: 0 };
+    let event = Event::build(header, &[&body], ChecksumAlgorithm::Crc32);
+    let end = begin + skipped + event.raw().len() as u64;
+    event.with_header(|header| header.log_pos = end as u32)
+}
+
+/// A statement that the filtering route leaves out, of about so many bytes.
+fn left_out(length: usize, begin: u64) -> Event {
+    statement(&format!("CREATE TABLE here.t1 (a INT) COMMENT '{}'", "x".repeat(length)), begin, 0)
+}
+
+#[test]
+fn positions_go_on_counting_where_32_bits_wrap() {
+    let numbering = Numbering::SourcePadded { replica_server_id: REPLICA };
+    let mut position = 4 * GIB - 10_000;
+    let mut stream = stream_from(&filtering(), &numbering, position);
+    let mut receiver = ReceiverPosition::new(Vendor::MySql, FilePosition { file: FILE.to_vec(), position });
+    for number in 0..40 {
+        let event = match number % 3 {
+            0 => left_out(700, position),
+            _ => statement("CREATE TABLE here.kept (a INT)", position, 0),
+        };
+        position += event.raw().len() as u64;
+        let mut out = Vec::new();
+        stream.push(event.raw().clone(), &mut out).expect("nothing to stop for");
+        for event in &out {
+            receiver.receive(event);
+            assert_eq!(event.header().log_pos, receiver.at().position as u32, "what is counted is what is written");
+        }
+        assert_eq!((stream.source_position().position, receiver.at().position), (position, position));
+    }
+    assert!(position > 4 * GIB, "{position}");
+}
+
+#[test]
+fn a_large_gap_is_made_up_for_in_bounded_parts_with_the_same_bytes() {
+    const LENGTH: usize = 40 << 20;
+    let numbering = Numbering::SourcePadded { replica_server_id: REPLICA };
+    let (event, rules) = (left_out(LENGTH, 1000), filtering());
+    let mut at_once = Vec::new();
+    let mut stream = stream_from(&rules, &numbering, 1000);
+    stream.push(event.raw().clone(), &mut at_once).expect("nothing to stop for");
+    let after = statement("CREATE TABLE here.kept (a INT)", 1000 + event.raw().len() as u64, 0);
+    stream.push(after.raw().clone(), &mut at_once).expect("nothing to stop for");
+    assert_eq!(at_once.last().map(Event::raw), Some(after.raw()));
+
+    let mut stream = stream_from(&rules, &numbering, 1000);
+    let (mut all, mut parts) = (Vec::new(), 0);
+    let mut out = Vec::new();
+    let mut boundary = stream.push(event.raw().clone(), &mut out).expect("nothing to stop for").boundary;
+    loop {
+        parts += 1;
+        let bytes: usize = out.iter().map(|event| event.raw().len()).sum();
+        assert!(bytes <= 2 << 20, "{bytes} bytes at once");
+        all.append(&mut out);
+        assert_eq!(boundary, !stream.owes());
+        if boundary {
+            break;
+        }
+        boundary = stream.pay(&mut out).boundary;
+    }
+    stream.push(after.raw().clone(), &mut all).expect("nothing to stop for");
+    assert!(parts > 20 && all == at_once, "{parts} parts");
+    let counted: usize = all.iter().map(|event| event.raw().len()).sum();
+    assert_eq!(counted, event.raw().len() + after.raw().len());
+}
+
+#[test]
+fn a_jump_that_no_source_makes_stops_the_stream_and_is_not_padded() {
+    let numbering = Numbering::SourcePadded { replica_server_id: REPLICA };
+    for (position, skipped, stops) in [
+        (1000, 5_000, false),
+        (1000, GIB, false),
+        (1000, GIB + 1, true),
+        (3 * GIB, 2 * GIB, true),
+        (4 * GIB - 100, 50, false),
+    ] {
+        let mut stream = stream_from(&filtering(), &numbering, position);
+        let event = statement("CREATE TABLE here.kept (a INT)", position, skipped);
+        let mut out = Vec::new();
+        let pushed = stream.push(event.raw().clone(), &mut out);
+        assert_eq!(pushed.is_err(), stops, "{skipped} bytes from {position}");
+        match pushed {
+            Ok(_) => assert_eq!(stream.source_position().position, position + skipped + event.raw().len() as u64),
+            Err(stop) => {
+                assert!(stop.fault.code == Code::EventDamaged && out.is_empty(), "{}", stop.fault);
+                assert!(stop.fault.message.contains("log_pos"), "{}", stop.fault);
+            }
+        }
+    }
+}
+
+#[test]
+fn served_positions_end_at_4_gib_with_the_reason() {
+    let rules = renaming();
+    for (fingerprint, stops) in [(Some("5f3c9a01".to_owned()), true), (None, false)] {
+        let position = 4 * GIB - 20;
+        let mut stream = stream_from(&rules, &Numbering::Served { fingerprint }, position);
+        let event = statement("CREATE TABLE here.kept (a INT)", position, 0);
+        let mut out = Vec::new();
+        let pushed = stream.push(event.raw().clone(), &mut out);
+        assert_eq!(pushed.is_err(), stops);
+        if let Err(stop) = pushed {
+            assert!(stop.fault.code == Code::PositionTooLarge && out.is_empty(), "{}", stop.fault);
+            assert!(stop.fault.to_string().contains("GTID"), "{}", stop.fault);
         }
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Failure, offline_route};
+use crate::decode::file_code;
 use crate::fault::{Code, Fault};
 use crate::rewrite::{RewriteError, Summary, rewrite};
 
@@ -37,13 +38,12 @@ pub(super) struct Arguments {
 pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
     let route = offline_route(&arguments.config, &arguments.route)?;
     let input = File::open(&arguments.input).map_err(|error| unreadable(&arguments.input, &error))?;
-    let mut output: Box<dyn Write> = if arguments.output.as_os_str() == "-" {
+    let mut output: Box<dyn Write + '_> = if arguments.output.as_os_str() == "-" {
         Box::new(std::io::sink())
     } else if same_file(&arguments.input, &arguments.output) {
         return Err(Failure::Usage(format!("{} is both IN and OUT", arguments.input.display())));
     } else {
-        let file = File::create(&arguments.output).map_err(|error| unreadable(&arguments.output, &error))?;
-        Box::new(BufWriter::new(file))
+        Box::new(BufWriter::new(WhenWritten { path: &arguments.output, file: None }))
     };
     let mut summary = Summary::default();
     let name = arguments.input.file_name().unwrap_or_default().as_encoded_bytes();
@@ -54,10 +54,30 @@ pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
     drop(stderr);
     result.and(flushed).map_err(|error| match error {
         RewriteError::Stopped(stop) => stop.fault,
-        RewriteError::Input(error) => Fault::new(Code::EventDamaged, format!("{}: {error}", arguments.input.display())),
+        RewriteError::Input(error) => Fault::new(file_code(&error), format!("{}: {error}", arguments.input.display())),
         RewriteError::Output(error) => unreadable(&arguments.output, &error),
     })?;
     Ok(0)
+}
+
+/// A file that is made, or emptied, when something is written to it: an input that is no binlog leaves it alone.
+struct WhenWritten<'a> {
+    path: &'a Path,
+    file: Option<File>,
+}
+
+impl Write for WhenWritten<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(File::create(self.path)?),
+        };
+        file.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.as_mut().map_or(Ok(()), File::flush)
+    }
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Fault {

@@ -67,16 +67,21 @@ impl DecodeError {
         match self {
             Self::Source(error) => error.fault(name),
             Self::NoEventThere { .. } => Fault::new(Code::ReplicaPosition, format!("{name}: {self}")),
-            Self::File(FileError::Io(_)) | Self::Output(_) => {
-                Fault::new(Code::FileUnreadable, format!("{name}: {self}"))
-            }
-            Self::File(FileError::NoFormat { event_type: EventType::START_V3, .. })
-            | Self::File(FileError::Format { error: FormatError::Unsupported { .. }, .. })
-            | Self::Format(FormatError::Unsupported { .. }) => {
-                Fault::new(Code::SourceVersion, format!("{name}: {self}"))
-            }
+            Self::File(error) => Fault::new(file_code(error), format!("{name}: {self}")),
+            Self::Output(_) => Fault::new(Code::FileUnreadable, format!("{name}: {self}")),
+            Self::Format(FormatError::Unsupported { .. }) => Fault::new(Code::SourceVersion, format!("{name}: {self}")),
             _ => Fault::new(Code::EventDamaged, format!("{name}: {self}")),
         }
+    }
+}
+
+/// The code of what is wrong with a file: its disk, the version that wrote it, or its bytes.
+pub fn file_code(error: &FileError) -> Code {
+    match error {
+        FileError::Io(_) => Code::FileUnreadable,
+        FileError::NoFormat { event_type: EventType::START_V3, .. }
+        | FileError::Format { error: FormatError::Unsupported { .. }, .. } => Code::SourceVersion,
+        _ => Code::EventDamaged,
     }
 }
 

@@ -67,6 +67,11 @@ impl ReceiverPosition {
         }
     }
 
+    /// The receiver takes events of so many bytes in all that it only counts.
+    pub fn count(&mut self, bytes: u64) {
+        self.at.position += bytes;
+    }
+
     /// The receiver is told of a later position by a heartbeat and takes it over.
     pub fn advance_to(&mut self, position: u64) {
         self.at.position = self.at.position.max(position);

@@ -293,8 +293,8 @@ impl Outbox {
         self.waiting_bytes = 0;
         for (event, part) in self.waiting.drain(..) {
             match part {
-                Part::Inner => numberer.send(event, out),
-                Part::Aligned | Part::Last => numberer.send_aligned(event, source, out),
+                Part::Inner => numberer.send(event, out)?,
+                Part::Aligned | Part::Last => numberer.send_aligned(event, source, out)?,
             }
         }
         self.ended_empty = false;
@@ -302,12 +302,13 @@ impl Outbox {
     }
 
     /// Sends all that waits, whatever it waits for.
-    pub(super) fn deliver_all(&mut self, numberer: &mut Numberer, out: &mut Vec<Event>) {
+    pub(super) fn deliver_all(&mut self, numberer: &mut Numberer, out: &mut Vec<Event>) -> Result<(), StreamError> {
         self.waiting.extend(self.unchanged_xa.drain(..).map(|event| (event, Part::Inner)));
         for (event, _) in self.waiting.drain(..) {
-            numberer.send(event, out);
+            numberer.send(event, out)?;
         }
         self.reset();
+        Ok(())
     }
 
     /// Puts the length of all that waits into the GTID event at its front.

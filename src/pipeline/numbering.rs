@@ -5,8 +5,10 @@
 
 use crate::binlog::{ChecksumAlgorithm, Event, EventType, HEADER_LENGTH, Header, Query, Rotate, flags, for_mid_file};
 use crate::binlog::{FormatDescription, status_code};
+use std::collections::VecDeque;
 
 use super::coordinates::{FilePosition, ReceiverPosition};
+use super::stream::StreamError;
 
 /// How the events of one replica are numbered. Decided before the first byte from rules and dialect.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,11 +34,28 @@ const MAX_PAD: u64 = 1 << 20;
 /// Inside a transaction a gap of this size is made up for at once.
 const EAGER_PAD: u64 = 1 << 20;
 
+/// Pads of this size in all go out with the event that they belong to; what is more is owed, so that a gap of gigabytes is
+/// never in memory as a whole.
+const PADS_AT_ONCE: u64 = 1 << 20;
+
+/// What is still to be put out, in order.
+#[derive(Debug)]
+enum Owed {
+    /// Pads of so many bytes in all, from a position on.
+    Pads {
+        from: u64,
+        bytes: u64,
+    },
+    Event(Event),
+}
+
 /// Numbers events and keeps the receiver's position.
 #[derive(Debug)]
 pub(super) struct Numberer {
     numbering: Numbering,
+    /// Where a receiver is that has got everything, also what is owed.
     receiver: ReceiverPosition,
+    owed: VecDeque<Owed>,
     format_event: Option<Event>,
     /// Positions of the file that are not there: `log_pos` of a real ROTATE seen, so that its length is known.
     checksum: ChecksumAlgorithm,
@@ -44,24 +63,74 @@ pub(super) struct Numberer {
 
 impl Numberer {
     pub(super) fn new(numbering: Numbering, receiver: ReceiverPosition) -> Self {
-        Self { numbering, receiver, format_event: None, checksum: ChecksumAlgorithm::None }
+        Self { numbering, receiver, owed: VecDeque::new(), format_event: None, checksum: ChecksumAlgorithm::None }
     }
 
     pub(super) fn receiver(&self) -> &ReceiverPosition {
         &self.receiver
     }
 
+    /// A receiver that was sent only a part of what was put out stands at `at`; what is owed is still to come.
     pub(super) fn set_receiver(&mut self, at: FilePosition) {
         self.receiver.set(at);
+        for owed in &self.owed {
+            match owed {
+                Owed::Pads { bytes, .. } => self.receiver.count(*bytes),
+                Owed::Event(event) => self.receiver.receive(event),
+            }
+        }
     }
 
-    pub(super) fn format(&mut self, event: Event, format: &FormatDescription, out: &mut Vec<Event>) {
+    /// Whether a replica goes by what is counted here: it was asked for by file and position.
+    pub(super) fn counts(&self) -> bool {
+        matches!(self.numbering, Numbering::SourcePadded { .. } | Numbering::Served { fingerprint: Some(_) })
+    }
+
+    /// Whether something is still to be put out.
+    pub(super) fn owes(&self) -> bool {
+        !self.owed.is_empty()
+    }
+
+    /// Puts out the next part of what is owed, about [`PADS_AT_ONCE`] bytes or one event.
+    pub(super) fn pay(&mut self, out: &mut Vec<Event>) {
+        let Numbering::SourcePadded { replica_server_id } = self.numbering else { return };
+        let mut paid = 0;
+        while paid < PADS_AT_ONCE {
+            match self.owed.pop_front() {
+                None => return,
+                Some(Owed::Event(event)) => {
+                    paid += event.raw().len() as u64;
+                    out.push(event);
+                }
+                Some(Owed::Pads { from, bytes }) => {
+                    // What is left after this one must be able to hold an event too.
+                    let length = if bytes <= MAX_PAD { bytes } else { MAX_PAD - self.minimum_pad() };
+                    out.push(self.one_pad(from, length, replica_server_id));
+                    paid += length;
+                    if bytes > length {
+                        self.owed.push_front(Owed::Pads { from: from + length, bytes: bytes - length });
+                    }
+                }
+            }
+        }
+    }
+
+    fn put(&mut self, event: Event, out: &mut Vec<Event>) {
+        if self.owed.is_empty() { out.push(event) } else { self.owed.push_back(Owed::Event(event)) }
+    }
+
+    pub(super) fn format(
+        &mut self,
+        event: Event,
+        format: &FormatDescription,
+        out: &mut Vec<Event>,
+    ) -> Result<(), StreamError> {
         self.checksum = format.checksum;
         self.format_event = Some(event.clone());
-        self.send(event, out);
+        self.send(event, out)
     }
 
-    pub(super) fn rotate(&mut self, event: &Event, out: &mut Vec<Event>) {
+    pub(super) fn rotate(&mut self, event: &Event, out: &mut Vec<Event>) -> Result<(), StreamError> {
         let event = match (&self.numbering, Rotate::read(event.body())) {
             (Numbering::Served { fingerprint: Some(fingerprint) }, Ok(rotate)) => {
                 let name = served_file_name(rotate.file, fingerprint);
@@ -69,67 +138,78 @@ impl Numberer {
             }
             _ => event.clone(),
         };
-        self.send(event, out);
+        self.send(event, out)
     }
 
     /// An event inside a group, or one that belongs to none.
-    pub(super) fn send(&mut self, event: Event, out: &mut Vec<Event>) {
+    pub(super) fn send(&mut self, event: Event, out: &mut Vec<Event>) -> Result<(), StreamError> {
         let header = event.header();
         let in_no_file = header.flags & flags::ARTIFICIAL != 0
             || (header.log_pos == 0 && matches!(header.event_type, EventType::FORMAT_DESCRIPTION | EventType::ROTATE));
-        let event = if matches!(self.numbering, Numbering::Served { .. }) && !in_no_file {
-            let end = self.receiver.at().position + u64::from(header.event_length);
-            if u64::from(header.log_pos) == end {
-                event
-            } else {
-                event.with_header(|header| header.log_pos = end as u32)
+        let event = match &self.numbering {
+            Numbering::Served { fingerprint } if !in_no_file => {
+                let end = self.receiver.at().position + u64::from(header.event_length);
+                if end > u64::from(u32::MAX) && fingerprint.is_some() {
+                    // A replica could not ask for what comes behind, and its applier's position would begin again at 0. A file that
+                    // is written wraps, as servers' files do.
+                    return Err(StreamError::ServedTooFar(self.receiver.at().clone()));
+                }
+                match end as u32 {
+                    end if header.log_pos == end => event,
+                    end => event.with_header(|header| header.log_pos = end),
+                }
             }
-        } else {
-            event
+            _ => event,
         };
         self.receiver.receive(&event);
-        out.push(event);
+        self.put(event, out);
+        Ok(())
     }
 
     /// The last event of a group (or the last but one that can be lengthened): after it the receiver stands at `source_end`.
-    pub(super) fn send_aligned(&mut self, event: Event, source: &FilePosition, out: &mut Vec<Event>) {
-        let Numbering::SourcePadded { replica_server_id } = self.numbering else {
+    pub(super) fn send_aligned(
+        &mut self,
+        event: Event,
+        source: &FilePosition,
+        out: &mut Vec<Event>,
+    ) -> Result<(), StreamError> {
+        if !matches!(self.numbering, Numbering::SourcePadded { .. }) {
             return self.send(event, out);
-        };
+        }
         let end = self.receiver.at().position + u64::from(event.header().event_length);
         match source.position.checked_sub(end) {
             Some(0) => self.send(event, out),
             Some(gap) if gap >= self.minimum_pad() => {
-                self.pad(gap, replica_server_id, out);
-                self.send(event, out);
+                self.pad(gap, out);
+                self.send(event, out)
             }
             Some(gap) => {
                 let longer = lengthen(&event, gap as usize);
-                self.send(longer.unwrap_or(event), out);
+                self.send(longer.unwrap_or(event), out)
             }
             None => {
-                self.send(event, out);
-                self.step_back(source, out);
+                self.send(event, out)?;
+                self.step_back(source, out)
             }
         }
     }
 
     /// Between groups: makes up for what was left out since the last one.
     pub(super) fn close_gap(&mut self, source: &FilePosition, out: &mut Vec<Event>) {
-        if let Numbering::SourcePadded { replica_server_id } = self.numbering {
+        if matches!(self.numbering, Numbering::SourcePadded { .. }) {
             let gap = source.position.saturating_sub(self.receiver.at().position);
             if gap >= self.minimum_pad() {
-                self.pad(gap, replica_server_id, out);
+                self.pad(gap, out);
             }
         }
     }
 
     /// Inside a transaction: makes up for a large gap now. `held` bytes are still to come.
     pub(super) fn close_large_gap(&mut self, source: &FilePosition, held: u64, out: &mut Vec<Event>) {
-        if let Numbering::SourcePadded { replica_server_id } = self.numbering {
+        if matches!(self.numbering, Numbering::SourcePadded { .. }) {
             let gap = source.position.saturating_sub(self.receiver.at().position + held);
             if gap >= EAGER_PAD + self.minimum_pad() {
-                self.pad(EAGER_PAD, replica_server_id, out);
+                self.pad(EAGER_PAD, out);
             }
         }
     }
@@ -138,33 +218,38 @@ impl Numberer {
         (HEADER_LENGTH + self.checksum.length()) as u64
     }
 
-    /// Pads of `gap` bytes in all, each long enough to be an event.
-    fn pad(&mut self, mut gap: u64, replica_server_id: u32, out: &mut Vec<Event>) {
-        while gap > 0 {
-            // What is left after this one must be able to hold an event too.
-            let length = if gap <= MAX_PAD { gap } else { MAX_PAD - self.minimum_pad() };
-            gap -= length;
-            let header = Header {
-                timestamp: 0,
-                event_type: EventType::IGNORABLE,
-                server_id: replica_server_id,
-                event_length: 0,
-                log_pos: (self.receiver.at().position + length) as u32,
-                flags: flags::IGNORABLE,
-            };
-            let body = vec![0; (length - self.minimum_pad()) as usize];
-            self.send(Event::build(header, &[&body], self.checksum), out);
+    /// Pads of `gap` bytes in all, each long enough to be an event. The first go out at once.
+    fn pad(&mut self, gap: u64, out: &mut Vec<Event>) {
+        let owed_nothing = self.owed.is_empty();
+        self.owed.push_back(Owed::Pads { from: self.receiver.at().position, bytes: gap });
+        self.receiver.count(gap);
+        if owed_nothing {
+            self.pay(out);
         }
+    }
+
+    fn one_pad(&self, from: u64, length: u64, replica_server_id: u32) -> Event {
+        let header = Header {
+            timestamp: 0,
+            event_type: EventType::IGNORABLE,
+            server_id: replica_server_id,
+            event_length: 0,
+            // As in the source's events, 32 bits of a position that may be larger.
+            log_pos: (from + length) as u32,
+            flags: flags::IGNORABLE,
+        };
+        let body = vec![0; (length - self.minimum_pad()) as usize];
+        Event::build(header, &[&body], self.checksum)
     }
 
     /// The group came out longer than it went in: an artificial ROTATE with its FORMAT_DESCRIPTION is the only way back.
     /// It costs the replica a new relay log file, so routes that lengthen as a rule are served other coordinates.
-    fn step_back(&mut self, source: &FilePosition, out: &mut Vec<Event>) {
-        let Some(format_event) = self.format_event.clone() else { return };
+    fn step_back(&mut self, source: &FilePosition, out: &mut Vec<Event>) -> Result<(), StreamError> {
+        let Some(format_event) = self.format_event.clone() else { return Ok(()) };
         let rotate = Rotate { position: source.position, file: &source.file };
         let rotate = rotate.artificial(format_event.header().server_id, self.checksum);
-        self.send(rotate, out);
-        self.send(for_mid_file(&format_event, false), out);
+        self.send(rotate, out)?;
+        self.send(for_mid_file(&format_event, false), out)
     }
 }
 

@@ -7,7 +7,8 @@ use bytes::Bytes;
 
 use crate::binlog::{
     ChecksumAlgorithm, Event, EventType, ExecuteLoadQuery, FormatDescription, FormatError, Gtid, HEADER_LENGTH, Header,
-    MariaDbGtid, PayloadError, Rotate, Rows, TableMap, TaggedGtid, Vendor, close_transaction, flags, open_transaction,
+    MAX_EVENT_LENGTH, MariaDbGtid, PayloadError, Rotate, Rows, TableMap, TaggedGtid, Vendor, close_transaction, flags,
+    open_transaction,
 };
 use crate::ddl::{Control, Reader};
 use crate::fault::{Code, Fault};
@@ -114,6 +115,12 @@ pub(super) enum StreamError {
     NoFormat(EventType),
     #[error("the events of {0} have other type codes than those of every other server")]
     PermutedTypes(String),
+    #[error("{event_type} event: its log_pos {log_pos} does not follow from {expected}; no source leaves out so much")]
+    Jump { event_type: EventType, log_pos: u32, expected: u64 },
+    #[error(
+        "what is served of this file grows beyond 4 GiB (it is at {0}), where file and position cannot name a place"
+    )]
+    ServedTooFar(FilePosition),
     #[error("{0}")]
     Stopped(String, Code),
 }
@@ -121,7 +128,10 @@ pub(super) enum StreamError {
 impl StreamError {
     fn code(&self) -> Code {
         match self {
-            Self::Damaged(_) | Self::Format(FormatError::Damaged(_)) | Self::Truncated(..) => Code::EventDamaged,
+            Self::Damaged(_) | Self::Format(FormatError::Damaged(_)) | Self::Truncated(..) | Self::Jump { .. } => {
+                Code::EventDamaged
+            }
+            Self::ServedTooFar(_) => Code::PositionTooLarge,
             Self::NameTooLong(_) => Code::NameUnmappable,
             Self::TooLong(_) => Code::EventTooLarge,
             Self::HeldTooMuch(_) | Self::LongLoad | Self::Payload(PayloadError::TooLarge(_)) => Code::LimitReached,
@@ -235,10 +245,26 @@ impl Stream {
         std::mem::take(&mut self.notes)
     }
 
-    /// Takes the next event of the source's stream and appends what goes out to `out`. Heartbeats give nothing.
+    /// Whether more is to be put out by [`Stream::pay`] before the next event is taken: pads for a large gap, and what comes after
+    /// them.
+    pub fn owes(&self) -> bool {
+        self.numberer.owes()
+    }
+
+    /// Puts out the next part of what is owed, a MiB or one event. Also after an error: what is owed comes before it.
+    pub fn pay(&mut self, out: &mut Vec<Event>) -> Step {
+        self.numberer.pay(out);
+        Step { boundary: self.group.is_closed() && !self.owes() }
+    }
+
+    /// Takes the next event of the source's stream and appends what goes out to `out`. Heartbeats give nothing. What is still owed
+    /// goes out first; who wants it in bounded parts calls [`Stream::pay`] before.
     ///
     /// After an error every call returns that error: nothing that follows may go out.
     pub fn push(&mut self, raw: Bytes, out: &mut Vec<Event>) -> Result<Step, Stop> {
+        while self.owes() {
+            self.pay(out);
+        }
         if let Some(stop) = &self.stopped {
             return Err(stop.clone());
         }
@@ -246,7 +272,7 @@ impl Stream {
         if self.group.is_closed() {
             self.group_start = begun;
         }
-        self.take(raw, out).map(|()| Step { boundary: self.group.is_closed() }).map_err(|error| {
+        self.take(raw, out).map(|()| Step { boundary: self.group.is_closed() && !self.owes() }).map_err(|error| {
             // A ROTATE changes the file only when nothing is wrong with it.
             let at = FilePosition { file: self.source.file.clone(), position: begun };
             let group = match self.group_start {
@@ -270,16 +296,14 @@ impl Stream {
                 if event_type == EventType::ROTATE {
                     return self.take_rotate(&event, out);
                 }
-                self.advance(event.header());
+                self.advance(event.header())?;
                 if self.rules.is_transparent() {
                     self.follow(&event);
-                    self.numberer.send(event, out);
-                    return Ok(());
+                    return self.numberer.send(event, out);
                 }
                 if event_type == EventType::STOP {
                     // The last event of a file, which no receiver counts: there is nothing to make up for.
-                    self.numberer.send(event, out);
-                    return Ok(());
+                    return self.numberer.send(event, out);
                 }
                 self.transform(event)?;
                 self.deliver(out)
@@ -294,13 +318,13 @@ impl Stream {
         }
         // It says how the bodies are laid out by which it is remembered.
         self.memory = Memory::default();
-        self.advance(event.header());
+        self.advance(event.header())?;
         self.checksum = format.checksum;
         // A server that was killed leaves its last group unfinished; the next file begins anew.
         if event.header().log_pos != 0 {
             self.reset_group();
         }
-        self.numberer.format(event, &format, out);
+        self.numberer.format(event, &format, out)?;
         self.format = Some(format);
         Ok(())
     }
@@ -308,17 +332,19 @@ impl Stream {
     fn take_rotate(&mut self, event: &Event, out: &mut Vec<Event>) -> Result<(), StreamError> {
         let rotate = Rotate::read(event.body()).map_err(|error| StreamError::Truncated(EventType::ROTATE, error))?;
         self.source = FilePosition { file: rotate.file.to_vec(), position: rotate.position };
-        self.numberer.rotate(event, out);
-        Ok(())
+        self.numberer.rotate(event, out)
     }
 
     /// Ends a stream whose source has no more: what still waits for the end of its group goes out as it is. Says whether the
     /// stream ended between two groups.
     pub fn finish(&mut self, out: &mut Vec<Event>) -> bool {
-        let whole = self.group.is_closed();
+        let mut whole = self.group.is_closed();
         if self.stopped.is_none() {
             self.flush_held();
-            self.outbox.deliver_all(&mut self.numberer, out);
+            whole &= self.outbox.deliver_all(&mut self.numberer, out).is_ok();
+        }
+        while self.owes() {
+            self.pay(out);
         }
         self.reset_group();
         whole
@@ -335,20 +361,30 @@ impl Stream {
 
     /// Keeps the source's position: lengths add up, and `log_pos` corrects where the source has skipped something. It is 32
     /// bits wide and may be 0 inside groups (MariaDB 11.4 and later).
-    fn advance(&mut self, header: &Header) {
+    ///
+    /// By file and position a source leaves out single events at most (MariaDB: ANNOTATE_ROWS that nobody asked for). A larger jump is
+    /// a damaged header, and would be made up for with gigabytes of pads.
+    fn advance(&mut self, header: &Header) -> Result<(), StreamError> {
         const SPAN: u64 = 1 << 32;
+        const LARGEST_JUMP: u64 = MAX_EVENT_LENGTH as u64;
         if header.flags & flags::ARTIFICIAL != 0 {
-            return;
+            return Ok(());
         }
         let end = self.source.position + u64::from(header.event_length);
         if header.log_pos == 0 {
             if header.event_type != EventType::FORMAT_DESCRIPTION {
                 self.source.position = end;
             }
-            return;
+            return Ok(());
         }
         let candidate = (end & !(SPAN - 1)) | u64::from(header.log_pos);
-        self.source.position = if candidate + SPAN / 2 < end { candidate + SPAN } else { candidate };
+        let position = if candidate + SPAN / 2 < end { candidate + SPAN } else { candidate };
+        if self.numberer.counts() && position.abs_diff(end) > LARGEST_JUMP {
+            let (event_type, log_pos) = (header.event_type, header.log_pos);
+            return Err(StreamError::Jump { event_type, log_pos, expected: end });
+        }
+        self.source.position = position;
+        Ok(())
     }
 
     /// Keeps track of groups on a transparent route, where nothing is looked into further.

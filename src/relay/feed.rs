@@ -15,7 +15,7 @@ use crate::telemetry::{PolicedStatement, RouteTelemetry, StatementAction};
 
 use super::identity::Lease;
 use super::index::{Index, Mark, fingerprint, is_due};
-use super::start::Start;
+use super::start::{LARGEST_POSITION, Start};
 
 /// So many bytes are put out before the replica's session gets to write them.
 const BATCH_BYTES: usize = 1 << 20;
@@ -140,7 +140,8 @@ impl RouteFeed {
             EventType::HEARTBEAT | EventType::HEARTBEAT_V2 | EventType::ROTATE | EventType::FORMAT_DESCRIPTION
         ) && header.flags & flags::ARTIFICIAL == 0;
         let at = self.stream.source_position();
-        if self.boundary && in_file && is_due(marks.last, at.position) {
+        // A source cannot be asked for a place beyond 4 GiB.
+        if self.boundary && in_file && at.position <= LARGEST_POSITION && is_due(marks.last, at.position) {
             marks.last = at.position;
             let served = self.stream.served_position().position;
             let mark = Mark { source: at.position, served, event: fingerprint(raw) };
@@ -149,6 +150,10 @@ impl RouteFeed {
     }
 
     pub(super) async fn fill(&mut self, out: &mut Vec<Event>) -> Result<FeedState, Fault> {
+        if self.stream.owes() {
+            self.pay(out)?;
+            return Ok(FeedState::More);
+        }
         if let Some(fault) = self.pending.take() {
             return Err(fault);
         }
@@ -168,7 +173,7 @@ impl RouteFeed {
                 self.pending = Some(fault);
                 break;
             }
-            if bytes >= BATCH_BYTES {
+            if bytes >= BATCH_BYTES || self.stream.owes() {
                 break;
             }
             next = match self.primed.pop_front().map_or_else(|| self.events.try_next(), |raw| Ok(Some(raw))) {
@@ -181,7 +186,7 @@ impl RouteFeed {
         }
         self.telemetry.received(events, bytes as u64);
         match self.pending.take() {
-            Some(fault) if out.is_empty() => Err(fault),
+            Some(fault) if out.is_empty() && !self.stream.owes() => Err(fault),
             pending => {
                 self.pending = pending;
                 Ok(FeedState::More)
@@ -217,9 +222,25 @@ impl RouteFeed {
                 position: note.at.position,
             });
         }
+        self.look_for_place(start, pushed.as_ref().is_ok_and(|step| step.boundary), out)?;
+        let step = pushed.map_err(|Stop { fault, .. }| fault)?;
+        self.boundary = step.boundary;
+        Ok(())
+    }
+
+    /// Puts out a part of what the stream owes.
+    fn pay(&mut self, out: &mut Vec<Event>) -> Result<(), Fault> {
+        let start = out.len();
+        let step = self.stream.pay(out);
+        self.look_for_place(start, step.boundary, out)?;
+        self.boundary = step.boundary;
+        Ok(())
+    }
+
+    /// Leaves out what was rendered only to find the replica's place.
+    fn look_for_place(&mut self, start: usize, boundary: bool, out: &mut Vec<Event>) -> Result<(), Fault> {
         if let Some(seek) = &mut self.seek {
             let rendered = out.split_off(start);
-            let boundary = pushed.as_ref().is_ok_and(|step| step.boundary);
             if let Some(receiver) = seek.pass(rendered, boundary, self.stream.source_position(), out) {
                 self.stream.set_served_position(receiver);
                 self.seek = None;
@@ -230,8 +251,6 @@ impl RouteFeed {
                 }
             }
         }
-        let step = pushed.map_err(|Stop { fault, .. }| fault)?;
-        self.boundary = step.boundary;
         Ok(())
     }
 }

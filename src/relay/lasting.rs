@@ -20,9 +20,9 @@ use crate::pipeline::coordinates::FilePosition;
 use crate::replica::backend::{BoxFuture, Feed, FeedState, ReplicaRequest, ReplicaStart};
 use crate::source::SourceFacts;
 
-use super::Core;
 use super::feed::RouteFeed;
 use super::servers::{Servers, identity};
+use super::{Asker, Core};
 
 /// A source that is away for longer is the replica's to know about: its connection is closed.
 const RECONNECT_LIMIT: Duration = Duration::from_secs(60);
@@ -262,7 +262,7 @@ async fn again(
     let (mut pause, mut last) = (FIRST_PAUSE, fault.code);
     loop {
         sleep(pause).await;
-        match core.open(&request).await {
+        match core.open(&request, Asker::Process).await {
             Ok(feed) if identity(feed.facts()) == identity(&before) => {
                 info!(route, seconds = began.elapsed().as_secs_f32(), "the source is back: the stream goes on");
                 return Ok(feed);

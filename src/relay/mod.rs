@@ -16,7 +16,7 @@ use bytes::Bytes;
 use crate::binlog::{EventType, Header, Vendor};
 use crate::fault::{Code, Fault};
 use crate::pipeline::rules::RuleSet;
-use crate::pipeline::{MAX_LENGTH_BUFFER, Numbering, Stream, StreamOptions, XaMemory};
+use crate::pipeline::{MAX_LENGTH_BUFFER, Numbering, Stream, StreamOptions, Target, XaMemory};
 use crate::replica::backend::{Backend, BoxFuture, Feed, ReplicaRequest, ReplicaStart};
 use crate::source::{Client, DumpRequest, Endpoint, EventStream, ResultSet, SourceError, SourceFacts};
 use crate::telemetry::{Coordinates, RouteTelemetry, SourceContact};
@@ -72,7 +72,7 @@ impl RouteBackend {
     }
 
     async fn start(&self, request: ReplicaRequest) -> Result<Box<dyn Feed>, Fault> {
-        let feed = self.core.open(&request).await?;
+        let feed = self.core.open(&request, Asker::Replica).await?;
         Ok(Box::new(LastingFeed::new(Arc::clone(&self.core), request, feed)))
     }
 }
@@ -122,14 +122,20 @@ impl Core {
         answer.map_err(|error| error.fault(&self.source_name))
     }
 
-    async fn open(&self, request: &ReplicaRequest) -> Result<RouteFeed, Fault> {
-        let (client, facts) = self.connect(Some(request)).await?;
+    async fn open(&self, request: &ReplicaRequest, asker: Asker) -> Result<RouteFeed, Fault> {
+        let (mut client, facts) = self.connect(Some(request)).await?;
         let rules = if facts.lower_case_table_names == 0 {
             Arc::clone(&self.rules)
         } else {
             Arc::new(self.rules.for_lower_case_table_names(facts.lower_case_table_names))
         };
         let mut start = start::decide(&rules, request)?;
+        if asker == Asker::Replica
+            && let (ReplicaStart::FilePosition(at), Some(Target::Source(_)) | None) = (&request.start, &start.target)
+            && let Some(size) = self.file_size(&mut client, &start.from.file).await?
+        {
+            start::refuse_ambiguous(at, size)?;
+        }
         let (mode, why) = start::coordinates(&rules, request);
         self.telemetry.numbered(Coordinates { mode, why });
 
@@ -171,6 +177,17 @@ impl Core {
             replica: vendor,
             index: by_position.then(|| (Arc::clone(&self.index), rendering)),
         }))
+    }
+
+    /// How large one of the source's files is; nothing where the source does not say (REPLICATION CLIENT is needed for it).
+    async fn file_size(&self, client: &mut Client, file: &[u8]) -> Result<Option<u64>, Fault> {
+        let files = match client.query("SHOW BINARY LOGS").await {
+            Ok(files) => files,
+            Err(SourceError::Refused { .. }) => return Ok(None),
+            Err(error) => return Err(self.fault(&error)),
+        };
+        let row = (0..files.rows.len()).find(|&row| files.text(row, 0).is_some_and(|name| name.as_bytes() == file));
+        Ok(row.and_then(|row| files.text(row, 1)?.parse().ok()))
     }
 
     async fn dump(&self, client: Client, start: &Start, asked: &Asked<'_>) -> Result<EventStream, Fault> {
@@ -219,6 +236,15 @@ impl Core {
         start.begin_at_start()?;
         Ok(None)
     }
+}
+
+/// Who asks for a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asker {
+    /// A replica, over the wire: its position has 32 bits.
+    Replica,
+    /// This process, again: it knows what the replica was sent.
+    Process,
 }
 
 /// How every stream of one request is asked for.

@@ -77,7 +77,8 @@ pub(super) fn decide(rules: &RuleSet, request: &ReplicaRequest) -> Result<Start,
         ReplicaStart::FilePosition(start) => start,
     };
     let served = source_file_name(&start.file);
-    if rules.is_transparent() {
+    // Places beyond 4 GiB are this process's own (a stream that is asked for again): they are looked for from the file's start.
+    if rules.is_transparent() && start.position <= LARGEST_POSITION {
         let dump = file_position(&start.file, start.position)?;
         return Ok(Start {
             numbering: Numbering::Source,
@@ -88,7 +89,9 @@ pub(super) fn decide(rules: &RuleSet, request: &ReplicaRequest) -> Result<Start,
         });
     }
     let own = fingerprint(rules);
-    let numbering = if rules.may_lengthen() {
+    let numbering = if rules.is_transparent() {
+        Numbering::Source
+    } else if rules.may_lengthen() {
         // Programs that read files (server id 0) end at the first ROTATE to another name than they asked for, with nothing
         // read and no error. They do not come back either, so they are served the name that `SHOW BINARY LOGS` gave them.
         let keeps_name = request.replica.server_id == 0 && served.is_none();
@@ -116,9 +119,26 @@ pub(super) fn decide(rules: &RuleSet, request: &ReplicaRequest) -> Result<Start,
     Ok(Start { numbering, dump: file_position(&file, FIRST_POSITION)?, from, target, served: FIRST_POSITION })
 }
 
+/// The largest position that COM_BINLOG_DUMP can carry.
+pub(super) const LARGEST_POSITION: u64 = u32::MAX as u64;
+
+/// A replica sends 32 bits of its position. In a file of more than 4 GiB (`file_size`) they may be those of another place, and there is
+/// no telling: a replica that is served the wrong one applies a part of a transaction twice.
+pub(super) fn refuse_ambiguous(at: &FilePosition, file_size: u64) -> Result<(), Fault> {
+    let other = at.position + LARGEST_POSITION + 1;
+    if at.position <= FIRST_POSITION || other > file_size {
+        return Ok(());
+    }
+    let message = format!(
+        "the source's file has {file_size} bytes, and a replica sends 32 bits of its position: {at} may also be {other}"
+    );
+    Err(Fault::new(Code::PositionTooLarge, message))
+}
+
 fn file_position(file: &[u8], position: u64) -> Result<DumpStart, Fault> {
     let position = u32::try_from(position).map_err(|_| {
-        Fault::new(Code::ReplicaPosition, format!("position {position} is above 4 GiB, which only GTID can reach"))
+        let message = format!("position {position} is above 4 GiB, which only GTID can reach");
+        Fault::new(Code::PositionTooLarge, message)
     })?;
     Ok(DumpStart::FilePosition { file: file.to_vec(), position })
 }
@@ -139,4 +159,29 @@ fn other_rules(start: &FilePosition, file: &[u8], theirs: &str, numbering: &Numb
          position of that transaction in {file} of the source, and point the replica there"
     );
     Fault::new(Code::ReplicaRulesChanged, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GIB: u64 = 1 << 30;
+
+    #[test]
+    fn a_position_that_may_be_another_one_is_refused() {
+        let at = |position| FilePosition { file: b"bin.000007".to_vec(), position };
+        for (position, size, refused) in [
+            (1000, 4 * GIB - 1, false),
+            (1000, 4 * GIB + 999, false),
+            (1000, 4 * GIB + 1000, true),
+            (4 * GIB - 1, 5 * GIB, false),
+            (FIRST_POSITION, 5 * GIB, false),
+        ] {
+            let verdict = refuse_ambiguous(&at(position), size);
+            assert_eq!(verdict.is_err(), refused, "{position} of {size}");
+        }
+        let fault = refuse_ambiguous(&at(1000), 5 * GIB).unwrap_err();
+        assert!(fault.code == Code::PositionTooLarge && fault.message.contains("4294968296"), "{fault}");
+        assert!(fault.to_string().contains("GTID"), "{fault}");
+    }
 }

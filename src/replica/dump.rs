@@ -113,6 +113,7 @@ pub(crate) fn fatal_number(code: Code) -> Option<u16> {
         | Code::ReplicaPosition
         | Code::ReplicaRulesChanged
         | Code::ReplicaUnfit
+        | Code::PositionTooLarge
         | Code::ReplicaProtocol
         | Code::StatementStopped
         | Code::StatementUnknown

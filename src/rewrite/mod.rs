@@ -84,9 +84,7 @@ pub fn rewrite(
         length_buffer: LENGTH_BUFFER,
     };
     let mut stream = Stream::new(rules, options);
-    output.write_all(&FILE_MAGIC).map_err(RewriteError::Output)?;
     summary.bytes_in += FILE_MAGIC.len() as u64;
-    summary.bytes_out += FILE_MAGIC.len() as u64;
     let mut out = Vec::new();
     let mut boundary = true;
     while let Some(event) = reader.next_event()? {
@@ -104,10 +102,24 @@ pub fn rewrite(
         boundary = step.boundary || rotates;
     }
     summary.unfinished = !stream.finish(&mut out);
-    write_events(&mut out, output, summary)
+    write_events(&mut out, output, summary)?;
+    // A file without events is a file.
+    begin_file(output, summary)
+}
+
+/// Writes the magic, before the first event: of an input that cannot be read nothing is written.
+fn begin_file(output: &mut impl Write, summary: &mut Summary) -> Result<(), RewriteError> {
+    if summary.bytes_out == 0 {
+        output.write_all(&FILE_MAGIC).map_err(RewriteError::Output)?;
+        summary.bytes_out += FILE_MAGIC.len() as u64;
+    }
+    Ok(())
 }
 
 fn write_events(events: &mut Vec<Event>, output: &mut impl Write, summary: &mut Summary) -> Result<(), RewriteError> {
+    if !events.is_empty() {
+        begin_file(output, summary)?;
+    }
     for event in events.drain(..) {
         summary.events_out += 1;
         summary.bytes_out += event.raw().len() as u64;

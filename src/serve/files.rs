@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::binlog::{
     ChecksumAlgorithm, EventType, FILE_MAGIC, FileError, FileReader, FormatDescription, Gtid, MariaDbGtid, Vendor,
 };
+use crate::decode::file_code;
 use crate::fault::{Code, Fault};
 use crate::source::SourceFacts;
 
@@ -74,8 +75,7 @@ pub(super) fn unreadable(path: &Path, error: &dyn std::fmt::Display) -> Fault {
 }
 
 pub(super) fn file_fault(path: &Path, error: &FileError) -> Fault {
-    let code = if matches!(error, FileError::Io(_)) { Code::FileUnreadable } else { Code::EventDamaged };
-    Fault::new(code, format!("{}: {error}", path.display()))
+    Fault::new(file_code(error), format!("{}: {error}", path.display()))
 }
 
 pub(super) fn reader(file: &BinlogFile) -> Result<FileReader<File>, Fault> {
