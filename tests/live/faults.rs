@@ -21,7 +21,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 const FAULTS: u32 = 10;
 
 /// What the source does in one step: transactions over selected and excluded tables, a statement on both, a DDL now and then.
-fn work(random: &mut Random, step: u64) -> String {
+pub(super) fn work(random: &mut Random, step: u64) -> String {
     let mut script = String::from("USE storefront;\n");
     for number in 0..20 + random.below(60) {
         let id = step * 1000 + number;

@@ -11,6 +11,8 @@ mod pairs;
 mod raw;
 mod reading;
 mod refusals;
+mod repointed;
 mod resets;
 mod serve;
 mod topologies;
+mod until;
