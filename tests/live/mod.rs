@@ -1,11 +1,14 @@
 //! Tests against real servers.
 
 mod checksums;
+mod deep;
 mod direct;
 mod exactness;
 mod failover;
 mod faults;
 mod histories;
+mod identical;
+mod idle;
 mod interruptions;
 mod pairs;
 mod raw;
@@ -14,5 +17,7 @@ mod refusals;
 mod repointed;
 mod resets;
 mod serve;
+mod stuck;
+mod tagged;
 mod topologies;
 mod until;

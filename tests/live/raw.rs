@@ -10,6 +10,16 @@ use std::process::Stdio;
 
 /// The files, by name, that the version's `mysqlbinlog` fetches from the port, beginning with the first one.
 pub(super) async fn fetched_files(source: &Server, port: u16, tls: bool) -> BTreeMap<String, Vec<u8>> {
+    fetched_from(source, port, tls, &["binlog.000001"]).await
+}
+
+/// The same from the file on that the arguments name.
+pub(super) async fn fetched_from(
+    source: &Server,
+    port: u16,
+    tls: bool,
+    arguments: &[&str],
+) -> BTreeMap<String, Vec<u8>> {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("the folder can be written");
     let mysql = source.version() == Version::Mysql97;
     let mut command = client(source.version(), if mysql { "mysqlbinlog" } else { "mariadb-binlog" });
@@ -22,7 +32,7 @@ pub(super) async fn fetched_files(source: &Server, port: u16, tls: bool) -> BTre
         "--user=repl",
         "--password=secret",
     ]);
-    command.arg(format!("--port={port}")).arg("binlog.000001").current_dir(folder.path());
+    command.arg(format!("--port={port}")).args(arguments).current_dir(folder.path());
     if mysql {
         command.arg(if tls { "--ssl-mode=REQUIRED" } else { "--ssl-mode=DISABLED" });
     }

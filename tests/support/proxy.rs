@@ -57,6 +57,13 @@ impl Proxy {
         !self.process.has_ended()
     }
 
+    /// The most memory that it has had so far (KiB), as the kernel counts it.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+        line.trim().trim_end_matches(" kB").parse().expect("the kernel counts the memory of a process")
+    }
+
     /// All that it wrote on standard output and error.
     pub(crate) fn log(&self) -> String {
         self.process.output()

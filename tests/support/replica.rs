@@ -169,7 +169,7 @@ impl Server {
         Status(
             columns
                 .into_iter()
-                .map(|(name, value)| (name.replace("Source_", "Master_").replace("Replica_", "Slave_"), value))
+                .map(|(name, value)| (name.replace("Source", "Master").replace("Replica_", "Slave_"), value))
                 .collect(),
         )
     }
