@@ -47,7 +47,8 @@ impl Served {
             let mut first = "binlog.000001".to_owned();
             if ROUTES[route].0 == "served" {
                 let log = self.proxy.log();
-                let rules = log.split("rules ").nth(route + 1).expect("the log names each route's rules");
+                let own = |rest: &&str| rest.get(8..).is_some_and(|rest| rest.starts_with(" route=served"));
+                let rules = log.split("rules ").find(own).expect("the log names each route's rules");
                 first = format!("binlog.rp{}.000001", &rules[..8]);
             }
             files.extend(
