@@ -133,6 +133,8 @@ catalogue! {
         "choose another `rename` for the object";
     EventTooLarge = "RPX-4005", Proxy, "an event is larger than the protocol allows",
         "lower max_allowed_packet at the source, or split the statement";
+    HistoryUnknown = "RPX-4006", Configuration, "a statement depends on earlier ones that the route has not seen",
+        "do by hand at the replica what the message names; with `state_dir` the route remembers such statements over restarts";
     IdentitiesExhausted = "RPX-5001", Configuration, "all server ids of the proxy are in use",
         "raise `server_ids` in [proxy]";
     Internal = "RPX-5002", Proxy, "the proxy failed",

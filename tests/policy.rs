@@ -2,11 +2,13 @@
 //! of them. `UPDATE_GOLDEN=1` writes the verdicts anew, to be read before they are believed.
 //!
 //! In `cases.txt`, `use db` sets the default database, a statement ends at an empty line, and below it stand
+//! Statements of one file are one history, for routes that learn from them.
 //! `-> action reason rule`, `=> text` where other text goes out, `@@ db` where the default database changes, `?? sentence`.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use replproxy::config::Config;
 use replproxy::ddl::{self, Context};
@@ -26,11 +28,14 @@ fn rules(folder: &Path) -> RuleSet {
 }
 
 /// The verdict as `cases.txt` has it.
-fn verdict(rules: &RuleSet, sql: &str, database: &str) -> String {
+fn verdict(rules: &mut RuleSet, sql: &str, database: &str) -> String {
     let context =
         Context { default_database: database, sql_mode: 0, client_collation: 45, version: 80040, mariadb: false };
     let statement = ddl::analyze(sql.as_bytes(), &context);
     let verdict = judge(rules, &statement, sql.as_bytes(), &context);
+    if let Some(learned) = &verdict.learned {
+        *rules = rules.with_learned(Arc::new((**learned).clone()));
+    }
     let mut text = format!("-> {} {} {}\n", verdict.action, verdict.word, verdict.rule);
     if let Some(rewritten) = &verdict.rewritten {
         writeln!(text, "=> {}", String::from_utf8_lossy(rewritten)).unwrap();
@@ -54,7 +59,7 @@ fn statements_are_judged_by_the_objects_that_they_name() {
     let mut statements = 0;
     let mut wrong = String::new();
     for folder in folders {
-        let rules = rules(&folder);
+        let mut rules = rules(&folder);
         let path = folder.join("cases.txt");
         let cases = fs::read_to_string(&path).unwrap();
         let mut database = String::new();
@@ -74,7 +79,7 @@ fn statements_are_judged_by_the_objects_that_they_name() {
             }
             if !sql.is_empty() {
                 statements += 1;
-                written.push_str(&verdict(&rules, &sql.join("\n"), &database));
+                written.push_str(&verdict(&mut rules, &sql.join("\n"), &database));
             }
             written.push('\n');
         }

@@ -17,7 +17,7 @@ use super::listener::{accept_all, bind};
 use crate::admin;
 use crate::config::{Config, Route, RouteTlsMode, Source};
 use crate::fault::Fault;
-use crate::relay::{Identities, RouteBackend};
+use crate::relay::{Identities, RouteBackend, RouteJournal};
 use crate::replica::{Limits, Listener, ListenerConfig, Registry, ServerTls, serve_connection};
 use crate::source::Endpoint;
 use crate::status::{RouteFacts, RouteStatus, Status, replicas_of, sources_of, time_text};
@@ -210,12 +210,16 @@ impl Process {
         let (backend, ending) = match same {
             Some(same) => (Arc::clone(&same.backend), Arc::clone(&same.ending)),
             None => {
+                // Only a route that learns has something to keep.
+                let folder = config.proxy.state_dir.as_deref().filter(|_| route.rules.learns());
+                let journal = Arc::new(RouteJournal::open(folder, &telemetry)?);
                 let backend = RouteBackend::new(
                     source.name.clone(),
                     source.servers().cloned().collect(),
                     Arc::new(route.rules.clone()),
                     Arc::clone(identities),
                     Arc::clone(&telemetry),
+                    journal,
                 );
                 (Arc::new(backend), Arc::new(watch::Sender::new(false)))
             }

@@ -1,8 +1,10 @@
 //! `replproxy explain`.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, BufWriter, Read as _, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +26,7 @@ const DEFAULT_VERSION: &str = "9.7.0";
 /// and place, whether it goes out and by which rule, and the text that goes out.
 ///
 /// With - as SQL, statements are read from stdin, one a line: a JSON string, or an object {"sql": "…", "database": "…"}. Each is
+/// judged after those before it, where the route learns from statements (rename_out = "follow", online_ddl = "fold"), and is
 /// answered by one JSON object on a line: kind, class, objects (type, database, name, role, selected, mapped, span, database_span),
 /// action, rule, reason, explanation, rewritten, default_database. A line that cannot be read is answered by {"error": "…"}.
 ///
@@ -72,11 +75,11 @@ fn parse_version(text: &str) -> Result<ServerVersion, String> {
 
 pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
     let route = offline_route(&arguments.config, &arguments.route)?;
-    let explainer = Explainer { rules: &route.rules, version: &arguments.source_version };
+    let mut explainer = Explainer { rules: Cow::Borrowed(&route.rules), version: &arguments.source_version };
     let mut output = BufWriter::new(io::stdout().lock());
     if arguments.sql == "-" {
         answer_lines(
-            &explainer,
+            &mut explainer,
             &arguments.database,
             &mut BufReader::with_capacity(1 << 16, io::stdin()),
             &mut output,
@@ -118,7 +121,7 @@ struct QuestionObject {
 /// Answers each line of input by one line of output. What is written is passed on before the input can make us wait, so that a
 /// program may ask one by one while a file goes through in large pieces.
 fn answer_lines(
-    explainer: &Explainer<'_>,
+    explainer: &mut Explainer<'_>,
     database: &str,
     input: &mut BufReader<impl io::Read>,
     output: &mut impl Write,
@@ -178,7 +181,8 @@ fn write_line(answer: &impl Serialize, output: &mut impl Write) -> Result<(), Fa
 
 /// What every statement of a run is judged by.
 struct Explainer<'a> {
-    rules: &'a RuleSet,
+    /// With what was learned from the statements before.
+    rules: Cow<'a, RuleSet>,
     version: &'a ServerVersion,
 }
 
@@ -226,7 +230,7 @@ struct AnswerObject {
 }
 
 impl Explainer<'_> {
-    fn explain(&self, sql: &[u8], database: &str) -> Answer {
+    fn explain(&mut self, sql: &[u8], database: &str) -> Answer {
         let context = Context {
             default_database: database,
             sql_mode: 0,
@@ -235,7 +239,10 @@ impl Explainer<'_> {
             mariadb: self.version.vendor == Vendor::MariaDb,
         };
         let statement = ddl::analyze(sql, &context);
-        let verdict = policy::judge(self.rules, &statement, sql, &context);
+        let mut verdict = policy::judge(&self.rules, &statement, sql, &context);
+        if let Some(learned) = verdict.learned.take() {
+            self.rules = Cow::Owned(self.rules.with_learned(Arc::new(*learned)));
+        }
         let goes_out = matches!(verdict.action, Action::Forward | Action::Split);
         let Verdict { action, word, rule, reason, rewritten, default_database, .. } = &verdict;
         Answer {
@@ -351,8 +358,8 @@ mod tests {
         let version = parse_version(DEFAULT_VERSION).unwrap();
         let rules = RuleSet::transparent();
         let mut output = Vec::new();
-        let explainer = Explainer { rules: &rules, version: &version };
-        answer_lines(&explainer, "d", &mut BufReader::new(input.as_bytes()), &mut output).unwrap();
+        let mut explainer = Explainer { rules: Cow::Owned(rules), version: &version };
+        answer_lines(&mut explainer, "d", &mut BufReader::new(input.as_bytes()), &mut output).unwrap();
         String::from_utf8(output).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 

@@ -3,12 +3,13 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use crate::pipeline::policy::Choice;
 use crate::pipeline::rules::ExcludedOrigin;
 
 use super::problem::Problems;
 use super::section::{Placed, Section, number_of, wrong_type};
 use super::source::certificate;
-use super::{Proxy, Route, Source, Surroundings, name_problem, proxy, rules, secrets};
+use super::{Proxy, Purpose, Route, Source, Surroundings, name_problem, proxy, rules, secrets};
 
 /// What a listener asks of TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -61,7 +62,7 @@ pub(super) fn read_all(
         }
         let label = section.name.clone();
         let before = problems.count();
-        let (listen, route) = read(name.value, section, surroundings, sources, problems);
+        let (listen, route) = read(name.value, section, surroundings, sources, proxy, problems);
         if let Some(listen) = listen {
             let taken = listeners.iter().find(|(_, other)| overlap(*other, listen.value));
             if let Some((who, other)) = taken {
@@ -99,6 +100,7 @@ fn read(
     mut section: Section<'_, '_>,
     surroundings: &Surroundings<'_>,
     sources: &[(String, Option<Source>)],
+    proxy: Option<&Proxy>,
     problems: &mut Problems<'_>,
 ) -> (Option<Placed<SocketAddr>>, Option<Route>) {
     let source = section.required_text("source", problems);
@@ -129,6 +131,17 @@ fn read(
     let replica = section.text("replica", problems).and_then(|text| profile(&text, problems));
     let origins = exclude_origins(&mut section, problems);
     let rules = rules::read(&mut section, origins, problems);
+    let follows = rules.as_ref().is_some_and(|rules| rules.policy().rename_out == Choice::Follow);
+    if follows && surroundings.purpose == Purpose::Serve && proxy.is_some_and(|proxy| proxy.state_dir.is_none()) {
+        problems.report_missing(
+            section.span.clone(),
+            format!(
+                "{} has `rename_out = \"follow\"`, and [proxy] has no `state_dir`: the names that the selection learns cannot be derived from the \
+                 source, so they need a folder to be kept in",
+                section.name
+            ),
+        );
+    }
     section.finish(problems);
     let route = (|| {
         Some(Route {

@@ -185,26 +185,24 @@ fn table_template(text: &Placed<String>, problems: &mut Problems<'_>) -> Option<
     }
 }
 
-const LATER: &str = "is not available in this version: use \"stop\"";
 const FORWARD: (&str, Choice) = ("forward", Choice::Forward);
 const SKIP: (&str, Choice) = ("skip", Choice::Skip);
 const STOP: (&str, Choice) = ("stop", Choice::Stop);
 
 fn read_policy(mut ddl: Section<'_, '_>, problems: &mut Problems<'_>) -> Policy {
     let mut policy = Policy::default();
-    let mut choice =
-        |key, words: &[(&'static str, Choice)], refused: &[(&'static str, &'static str)], into: &mut Choice| {
-            if let Some(value) = ddl.word(key, words, refused, problems) {
-                *into = value;
-            }
-        };
-    choice("supported", &[FORWARD, SKIP], &[], &mut policy.supported);
-    choice("unsupported", &[SKIP, STOP, FORWARD], &[], &mut policy.unsupported);
-    choice("unknown", &[SKIP, STOP, FORWARD], &[], &mut policy.unknown);
-    choice("rename_out", &[STOP, SKIP], &[("follow", LATER)], &mut policy.rename_out);
-    choice("rename_in", &[STOP, SKIP], &[], &mut policy.rename_in);
-    choice("reference", &[STOP, SKIP, FORWARD], &[], &mut policy.reference);
-    choice("online_ddl", &[STOP, FORWARD], &[("fold", LATER)], &mut policy.online_ddl);
+    let mut choice = |key, words: &[(&'static str, Choice)], into: &mut Choice| {
+        if let Some(value) = ddl.word(key, words, &[], problems) {
+            *into = value;
+        }
+    };
+    choice("supported", &[FORWARD, SKIP], &mut policy.supported);
+    choice("unsupported", &[SKIP, STOP, FORWARD], &mut policy.unsupported);
+    choice("unknown", &[SKIP, STOP, FORWARD], &mut policy.unknown);
+    choice("rename_out", &[STOP, SKIP, ("follow", Choice::Follow)], &mut policy.rename_out);
+    choice("rename_in", &[STOP, SKIP], &mut policy.rename_in);
+    choice("reference", &[STOP, SKIP, FORWARD], &mut policy.reference);
+    choice("online_ddl", &[STOP, FORWARD, ("fold", Choice::Fold)], &mut policy.online_ddl);
     policy.allow = kinds(&mut ddl, "allow", problems);
     policy.deny = kinds(&mut ddl, "deny", problems);
     ddl.finish(problems);

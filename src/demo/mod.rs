@@ -21,7 +21,7 @@ use crate::fault::{Code, Fault};
 use crate::gtid::GtidSet;
 use crate::pipeline::policy::{Action, Reason, judge};
 use crate::pipeline::rules::{RuleSet, Selection};
-use crate::relay::{Identities, RouteBackend};
+use crate::relay::{Identities, RouteBackend, RouteJournal};
 use crate::replica::{Limits, Listener, ListenerConfig, Registry, ServerTls, serve_connection};
 use crate::secret::Secret;
 use crate::serve::{self, ServeOptions};
@@ -146,6 +146,7 @@ async fn play(folder: &std::path::Path, config: &Config, route: &Route) -> Resul
         Arc::new(route.rules.clone()),
         Identities::new(config.proxy.server_id, config.proxy.server_ids),
         Arc::clone(&telemetry),
+        Arc::new(RouteJournal::open(None, &telemetry)?),
     );
     let door = ListenerConfig {
         name: ROUTE.to_owned(),

@@ -81,7 +81,13 @@ impl Memory {
             None => event.clone(),
             Some(mapped) => Event::build(*event.header(), &[&body[..QUERY_CONSTANT_PART], mapped], event.checksum()),
         };
-        Some(Outcome { event: Some(out), control: Some(known.control), opening: known.opening, note: None })
+        Some(Outcome {
+            event: Some(out),
+            control: Some(known.control),
+            opening: known.opening,
+            note: None,
+            learned: None,
+        })
     }
 
     /// Remembers what went out for transaction control that will come again.

@@ -2,6 +2,7 @@
 
 pub mod coordinates;
 mod group;
+pub mod history;
 mod memory;
 mod numbering;
 pub mod policy;

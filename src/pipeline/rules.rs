@@ -6,16 +6,20 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::ddl::ObjectType;
 use crate::pipeline::policy::{Choice, Policy};
 
 mod fingerprint;
+mod follow;
 mod growth;
+mod learned;
 mod pattern;
 mod shadow;
 mod validate;
 
+pub use learned::{Definition, FollowedTable, Learned, MAX_LEARNED, OnlineChange, TablePlace};
 pub use pattern::{MAX_NAME_CHARS, Pattern, PatternError, Template, parse_patterns};
 pub use shadow::{Shadow, ShadowRole};
 pub use validate::RuleProblem;
@@ -48,6 +52,8 @@ pub enum DecidedBy {
     Rule(usize),
     /// This exclusion.
     Exclusion(usize),
+    /// It was renamed from a selected name, and `rename_out` is `follow`.
+    Followed,
     /// It belongs to a table that a table rule selects, and `online_ddl` is `forward`.
     Shadow,
     /// No rule matches.
@@ -60,6 +66,7 @@ impl fmt::Display for DecidedBy {
             Self::NoObjects => formatter.write_str("everything"),
             Self::Rule(index) => write!(formatter, "objects[{index}]"),
             Self::Exclusion(index) => write!(formatter, "exclude objects[{index}]"),
+            Self::Followed => formatter.write_str("ddl.rename_out"),
             Self::Shadow => formatter.write_str("ddl.online_ddl"),
             Self::Nothing => formatter.write_str("not selected"),
         }
@@ -152,6 +159,7 @@ pub struct RuleSet {
     /// Exclusions by place.
     exclusions: Vec<usize>,
     growth: Option<String>,
+    learned: Arc<Learned>,
 }
 
 impl RuleSet {
@@ -203,6 +211,7 @@ impl RuleSet {
             glob_databases: Vec::new(),
             exclusions: Vec::new(),
             growth: None,
+            learned: Arc::default(),
         };
         for (index, rule) in rules.iter().enumerate() {
             match rule {
@@ -274,8 +283,13 @@ impl RuleSet {
     /// As [`RuleSet::table`], with the rule that decided.
     pub fn decide_table(&self, database: &str, name: &str) -> Decision {
         let decision = self.decide_own_name(database, name);
-        if decision.by == DecidedBy::Nothing
-            && self.policy.online_ddl == Choice::Forward
+        if decision.by != DecidedBy::Nothing {
+            return decision;
+        }
+        if let Some(table) = self.followed(database, name) {
+            return selected(table.new_database.clone(), table.new_name.clone(), DecidedBy::Followed);
+        }
+        if self.policy.online_ddl == Choice::Forward
             && let Some(Shadow { database, name, .. }) = self.shadow(database, name)
         {
             return selected(database, name, DecidedBy::Shadow);
@@ -482,8 +496,13 @@ impl RuleSet {
         if database.is_empty() || self.rules.is_empty() || self.database_exclusion(database).is_some() {
             return database.to_owned();
         }
+        self.one_database(database).unwrap_or_else(|| database.to_owned())
+    }
+
+    /// The one database to which all that is selected of a database goes, if there is one.
+    fn one_database(&self, database: &str) -> Option<String> {
         if let Some(new) = self.database(database) {
-            return new;
+            return Some(new);
         }
         let mut common: Option<String> = None;
         for rule in self.table_rules_of(database) {
@@ -495,14 +514,14 @@ impl RuleSet {
                     new.fill(&mut texts.into_iter().map(|range| &database[range]))
                 }
                 // The new database takes text from the table's name: it differs from table to table.
-                Some(_) => return database.to_owned(),
+                Some(_) => return None,
             };
             match &common {
-                Some(other) if *other != new => return database.to_owned(),
+                Some(other) if *other != new => return None,
                 _ => common = Some(new),
             }
         }
-        common.unwrap_or_else(|| database.to_owned())
+        common
     }
 
     /// The first exclusion that names this object or its whole database.
@@ -536,11 +555,6 @@ impl RuleSet {
             }
             _ => false,
         })
-    }
-
-    /// Whether an entry of `objects` selects single tables.
-    pub fn has_table_rules(&self) -> bool {
-        self.rules.iter().any(|rule| matches!(rule, ObjectRule::Table { .. }))
     }
 
     /// Whether the rule at this place is a table rule.

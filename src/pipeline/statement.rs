@@ -11,7 +11,7 @@ use crate::fault::Code;
 
 use super::coordinates::FilePosition;
 use super::policy::{self, Action};
-use super::rules::RuleSet;
+use super::rules::{Learned, RuleSet};
 use super::stream::{Note, StreamError};
 
 /// What a statement needs to be judged.
@@ -43,6 +43,15 @@ pub(super) struct Outcome {
     pub(super) control: Option<Control>,
     pub(super) opening: Opening,
     pub(super) note: Option<Note>,
+    /// What holds after it, where that is news.
+    pub(super) learned: Option<Box<Learned>>,
+}
+
+impl Outcome {
+    /// A statement that does not go out, of which nobody needs to hear.
+    pub(super) fn left_out() -> Self {
+        Self { event: None, control: None, opening: Opening::No, note: None, learned: None }
+    }
 }
 
 /// The longest piece of a statement that a message shows.
@@ -112,7 +121,7 @@ pub(super) fn judge(event: &Event, context: &StatementContext<'_>) -> Result<Out
     let (control, opening) = quick_control(&sql);
     if control.is_some() {
         let event = pass_control(event, &query, &sql, database, context.rules)?;
-        return Ok(Outcome { event: Some(event), control, opening, note: None });
+        return Ok(Outcome { event: Some(event), control, opening, note: None, learned: None });
     }
 
     let (sql_mode, client_collation) = session(query.status).map_err(damaged)?;
@@ -131,7 +140,7 @@ pub(super) fn judge(event: &Event, context: &StatementContext<'_>) -> Result<Out
     };
     if statement.class == Class::Transaction {
         let event = pass_control(event, &query, &sql, database, context.rules)?;
-        return Ok(Outcome { event: Some(event), control: statement.control, opening, note: None });
+        return Ok(Outcome { event: Some(event), control: statement.control, opening, note: None, learned: None });
     }
     let note = |reason: &str, rule: &str| Note {
         at: context.at.clone(),
@@ -141,28 +150,50 @@ pub(super) fn judge(event: &Event, context: &StatementContext<'_>) -> Result<Out
         split: false,
     };
     if context.excluded {
+        let learned = policy::effect(context.rules, &statement, &sql, &session).map_err(|why| {
+            let sentence = format!(
+                "it was born on an excluded origin and renames a selected table, and the selection cannot follow: {why}"
+            );
+            StreamError::Stopped(
+                format!("{}: {sentence} (rule ddl.rename_out)", shown(&statement, &sql)),
+                Code::StatementStopped,
+            )
+        })?;
         let note = Some(note("excluded_origin", "exclude_origins"));
-        return Ok(Outcome { event: None, control: None, opening, note });
+        return Ok(Outcome { event: None, control: None, opening, note, learned: learned.map(Box::new) });
     }
-    let verdict = policy::judge(context.rules, &statement, &sql, &session);
+    let mut verdict = policy::judge(context.rules, &statement, &sql, &session);
+    if let Some(learned) = &mut verdict.learned {
+        // The definition that was just kept is this statement's: its session goes with it.
+        for definition in learned.changes.iter_mut().filter_map(|change| change.definition.as_mut()) {
+            if definition.status.is_empty() {
+                definition.status = query.status.to_vec();
+            }
+        }
+    }
     let reason = verdict.reason.as_deref().unwrap_or("");
     match verdict.action {
         Action::Stop => {
-            let code =
-                if verdict.word == policy::Reason::Unknown { Code::StatementUnknown } else { Code::StatementStopped };
+            let code = match verdict.word {
+                policy::Reason::Unknown => Code::StatementUnknown,
+                policy::Reason::HistoryUnknown => Code::HistoryUnknown,
+                _ => Code::StatementStopped,
+            };
             let shown = shown(&statement, &sql);
             Err(StreamError::Stopped(format!("{shown}: {reason} (rule {})", verdict.rule), code))
         }
         Action::Skip => {
             let note = Some(note(verdict.word.as_str(), &verdict.rule));
-            Ok(Outcome { event: None, control: None, opening, note })
+            Ok(Outcome { event: None, control: None, opening, note, learned: verdict.learned })
         }
         Action::Forward | Action::Split => {
             let note = (verdict.action == Action::Split)
                 .then(|| Note { split: true, ..note(verdict.word.as_str(), &verdict.rule) });
             let new_sql = verdict.rewritten.as_deref().unwrap_or(&sql);
+            let status = verdict.status.as_deref().unwrap_or(query.status);
+            let query = Query { status, ..query };
             let event = rewritten(event, &query, &sql, new_sql, database, &verdict.default_database, context.rules)?;
-            Ok(Outcome { event: Some(event), control: None, opening, note })
+            Ok(Outcome { event: Some(event), control: None, opening, note, learned: verdict.learned })
         }
     }
 }

@@ -16,10 +16,11 @@ use crate::wire::Truncated;
 
 use super::coordinates::{FilePosition, ReceiverPosition};
 use super::group::{Group, Outbox};
+use super::history::{Behind, Entry, Journal, Place, StatementGtid};
 use super::memory::{MappedTable, Memory};
 use super::numbering::{Numberer, Numbering};
 use super::prelude::{self, MAX_LOAD_BYTES, Prelude};
-use super::rules::{ExcludedOrigin, RuleSet};
+use super::rules::{ExcludedOrigin, Learned, RuleSet};
 use super::statement::{self, StatementContext};
 use super::xa::{self, XaMemory};
 
@@ -121,6 +122,10 @@ pub(super) enum StreamError {
         "what is served of this file grows beyond 4 GiB (it is at {0}), where file and position cannot name a place"
     )]
     ServedTooFar(FilePosition),
+    #[error("what the route has learned of renamed tables and schema changes is not known: {0}")]
+    NotRemembered(String),
+    #[error("what the statement changes for later ones cannot be kept: {0}")]
+    NotKept(String),
     #[error("{0}")]
     Stopped(String, Code),
 }
@@ -136,6 +141,8 @@ impl StreamError {
             Self::TooLong(_) => Code::EventTooLarge,
             Self::HeldTooMuch(_) | Self::LongLoad | Self::Payload(PayloadError::TooLarge(_)) => Code::LimitReached,
             Self::TornLoad => Code::StatementStopped,
+            Self::NotRemembered(_) => Code::HistoryUnknown,
+            Self::NotKept(_) => Code::FileUnreadable,
             Self::Stopped(_, code) => *code,
             Self::Format(_)
             | Self::Payload(_)
@@ -177,6 +184,14 @@ pub struct Stream {
     xa: XaMemory,
     /// The XA transaction at hand.
     xid: Vec<u8>,
+    /// Where what statements teach is kept, and what the stream has behind it, until its first FORMAT_DESCRIPTION.
+    journal: Option<Arc<dyn Journal>>,
+    behind: Option<Behind>,
+    /// The time at which the file at hand was begun.
+    file_created: u32,
+    gtid: Option<StatementGtid>,
+    /// Statements that end up to here in the first file stop nothing: the replica has them behind it.
+    passed: Option<FilePosition>,
 }
 
 impl Stream {
@@ -204,7 +219,27 @@ impl Stream {
             replica_version: None,
             xa: XaMemory::default(),
             xid: Vec::new(),
+            journal: None,
+            behind: None,
+            file_created: 0,
+            gtid: None,
+            passed: None,
         }
+    }
+
+    /// Keeps what statements teach in `journal`, and begins with what holds there for a stream with this behind it.
+    pub fn with_journal(mut self, journal: Arc<dyn Journal>, behind: Behind) -> Self {
+        if self.rules.learns() {
+            (self.journal, self.behind) = (Some(journal), Some(behind));
+        }
+        self
+    }
+
+    /// A statement that ends at or before this place and would stop the stream is left out instead: what comes before the place is
+    /// looked at, and does not go out.
+    pub fn with_passed(mut self, place: FilePosition) -> Self {
+        self.passed = Some(place);
+        self
     }
 
     /// Shares what is known of prepared XA transactions with the other streams of the route.
@@ -318,6 +353,11 @@ impl Stream {
         }
         // It says how the bodies are laid out by which it is remembered.
         self.memory = Memory::default();
+        self.file_created = event.header().timestamp;
+        if let (Some(journal), Some(behind)) = (&self.journal, self.behind.take()) {
+            let learned = journal.holds(&behind, &self.place()).map_err(StreamError::NotRemembered)?;
+            self.rules = Arc::new(self.rules.with_learned(Arc::new(learned)));
+        }
         self.advance(event.header())?;
         self.checksum = format.checksum;
         // A server that was killed leaves its last group unfinished; the next file begins anew.
@@ -326,6 +366,24 @@ impl Stream {
         }
         self.numberer.format(event, &format, out)?;
         self.format = Some(format);
+        Ok(())
+    }
+
+    /// Where the stream is, for the journal.
+    fn place(&self) -> Place {
+        let file = String::from_utf8_lossy(&self.source.file).into_owned();
+        Place { created: self.file_created, file, position: self.source.position }
+    }
+
+    /// From here on `learned` holds. It is kept before anything of its statement goes out.
+    fn learn(&mut self, learned: Learned) -> Result<(), StreamError> {
+        if let Some(journal) = &self.journal {
+            let entry = Entry { place: self.place(), gtid: self.gtid.clone(), learned: learned.clone() };
+            journal.remember(entry).map_err(StreamError::NotKept)?;
+        }
+        self.rules = Arc::new(self.rules.with_learned(Arc::new(learned)));
+        // What the rules said of tables may be another thing now.
+        self.memory = Memory::default();
         Ok(())
     }
 
@@ -481,17 +539,28 @@ impl Stream {
             EventType::MARIADB_GTID => {
                 let gtid = MariaDbGtid::read(event.body()).map_err(damaged)?;
                 self.group.open_mariadb(gtid.flags2 & MariaDbGtid::STANDALONE != 0);
+                self.gtid = Some(StatementGtid::MariaDb { domain: gtid.domain, sequence: gtid.sequence });
                 self.outbox.gtid(event, None);
             }
             EventType::GTID_TAGGED => {
                 let gtid = TaggedGtid::read(event.body()).map_err(damaged)?;
                 origin = Some(gtid.uuid.into_bytes());
+                self.gtid = Some(StatementGtid::MySql {
+                    uuid: gtid.uuid.into_bytes(),
+                    tag: gtid.tag.clone(),
+                    number: gtid.number,
+                });
                 self.group.open_mysql();
                 self.outbox.gtid(event, gtid.transaction_length);
             }
             _ => {
                 let gtid = Gtid::read(event.body()).map_err(damaged)?;
                 origin = Some(gtid.sid);
+                self.gtid = (event_type == EventType::GTID).then(|| StatementGtid::MySql {
+                    uuid: gtid.sid,
+                    tag: String::new(),
+                    number: gtid.gno,
+                });
                 self.group.open_mysql();
                 self.outbox.gtid(event, gtid.transaction_length);
             }
@@ -613,11 +682,17 @@ impl Stream {
         let outcome = match self.memory.control(&event) {
             Some(outcome) => outcome,
             None => {
-                let outcome = statement::judge(&event, &context)?;
+                let outcome = match statement::judge(&event, &context) {
+                    Err(StreamError::Stopped(..)) if self.has_passed() => statement::Outcome::left_out(),
+                    judged => judged?,
+                };
                 self.memory.keep_control(&event, &outcome);
                 outcome
             }
         };
+        if let Some(learned) = outcome.learned {
+            self.learn(*learned)?;
+        }
         self.notes.extend(outcome.note);
         let file_waits = self.prelude.file().is_some();
         let prelude = self.prelude.take();
@@ -745,6 +820,13 @@ impl Stream {
         for event in self.prelude.take() {
             self.outbox.inner(event);
         }
+    }
+
+    /// Whether the replica has the statement at hand behind it.
+    fn has_passed(&self) -> bool {
+        self.passed
+            .as_ref()
+            .is_some_and(|passed| passed.file == self.source.file && self.source.position <= passed.position)
     }
 
     /// XA PREPARE, or XA COMMIT … ONE PHASE, which is the same event with 1 in its first byte.

@@ -3,6 +3,7 @@
 mod feed;
 mod identity;
 mod index;
+mod journal;
 mod lasting;
 mod servers;
 mod start;
@@ -15,6 +16,10 @@ use bytes::Bytes;
 
 use crate::binlog::{EventType, Header, Vendor};
 use crate::fault::{Code, Fault};
+use crate::gtid::GtidSet;
+use crate::pipeline::coordinates::FilePosition;
+use crate::pipeline::history::Behind;
+use crate::pipeline::policy::Choice;
 use crate::pipeline::rules::RuleSet;
 use crate::pipeline::{MAX_LENGTH_BUFFER, Numbering, Stream, StreamOptions, Target, XaMemory};
 use crate::replica::backend::{Backend, BoxFuture, Feed, ReplicaRequest, ReplicaStart};
@@ -24,6 +29,7 @@ use crate::telemetry::{Coordinates, RouteTelemetry, SourceContact};
 use feed::{Parts, RouteFeed};
 pub use identity::{Identities, Lease};
 use index::Index;
+pub use journal::RouteJournal;
 use lasting::LastingFeed;
 use servers::{Reached, Servers, identity};
 use start::Start;
@@ -55,6 +61,7 @@ struct Core {
     facts: Mutex<Option<(Instant, Arc<SourceFacts>)>>,
     index: Arc<Index>,
     xa: XaMemory,
+    journal: Arc<RouteJournal>,
 }
 
 impl RouteBackend {
@@ -65,10 +72,12 @@ impl RouteBackend {
         rules: Arc<RuleSet>,
         identities: Arc<Identities>,
         telemetry: Arc<RouteTelemetry>,
+        journal: Arc<RouteJournal>,
     ) -> Self {
         let (facts, index, xa) = (Mutex::default(), Arc::default(), XaMemory::default());
         let servers = Servers::new(source_name.clone(), servers);
-        Self { core: Arc::new(Core { source_name, servers, rules, identities, telemetry, facts, index, xa }) }
+        let core = Core { source_name, servers, rules, identities, telemetry, facts, index, xa, journal };
+        Self { core: Arc::new(core) }
     }
 
     async fn start(&self, request: ReplicaRequest) -> Result<Box<dyn Feed>, Fault> {
@@ -170,7 +179,11 @@ impl Core {
             source_name: self.source_name.clone(),
             events,
             primed,
-            stream: Stream::new(rules, options).with_xa_memory(self.xa.clone()).with_replica_version(version),
+            stream: self.journaled(
+                Stream::new(rules, options).with_xa_memory(self.xa.clone()).with_replica_version(version),
+                request,
+                &start,
+            )?,
             telemetry: Arc::clone(&self.telemetry),
             start,
             identity: lease,
@@ -188,6 +201,32 @@ impl Core {
         };
         let row = (0..files.rows.len()).find(|&row| files.text(row, 0).is_some_and(|name| name.as_bytes() == file));
         Ok(row.and_then(|row| files.text(row, 1)?.parse().ok()))
+    }
+
+    /// The stream with what the route has learned before the place at which it begins.
+    fn journaled(&self, stream: Stream, request: &ReplicaRequest, start: &Start) -> Result<Stream, Fault> {
+        let not_read = |error: String| Fault::new(Code::ReplicaPosition, error);
+        let behind = match &request.start {
+            ReplicaStart::FilePosition(_) => Behind::Position,
+            ReplicaStart::MySqlGtid(set) => {
+                Behind::MySqlGtids(GtidSet::decode(set).map_err(|error| not_read(error.to_string()))?)
+            }
+            ReplicaStart::MariaDbGtid(text) => Behind::MariaDbGtids(text.parse().map_err(not_read)?),
+        };
+        let served = matches!(start.numbering, Numbering::Served { .. });
+        if served && self.rules.policy().online_ddl == Choice::Fold && !self.journal.is_kept() {
+            let message = "ddl.online_ddl = \"fold\" on a route that serves coordinates of its own: without `state_dir` in [proxy] a restart in \
+                           the middle of a schema change would number the replica's positions in another way";
+            return Err(Fault::new(Code::ConfigurationInvalid, message));
+        }
+        let stream = stream.with_journal(Arc::clone(&self.journal) as _, behind);
+        Ok(match start.target {
+            // What stops the route before the place is behind the replica, in the source's own coordinates.
+            Some(Target::Source(position)) if !served => {
+                stream.with_passed(FilePosition { file: start.from.file.clone(), position })
+            }
+            _ => stream,
+        })
     }
 
     async fn dump(&self, client: Client, start: &Start, asked: &Asked<'_>) -> Result<EventStream, Fault> {

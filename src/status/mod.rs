@@ -79,6 +79,22 @@ pub struct RouteStatus {
     pub lag_seconds: Option<u64>,
     /// Statements that did not pass as they were.
     pub statements: StatementsStatus,
+    /// What the route has learned from statements: tables that it follows to new names, online schema changes that run.
+    #[serde(default)]
+    pub remembered: Vec<RememberedStatus>,
+}
+
+/// One thing that a route has learned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RememberedStatus {
+    /// `followed` or `online_change`.
+    pub what: String,
+    /// The table at the source.
+    pub source: String,
+    /// Where it goes, or how far it is.
+    pub detail: String,
+    /// The source's file and position from which on it holds.
+    pub since: String,
 }
 
 /// The last fault of a route.
@@ -261,11 +277,23 @@ impl RouteStatus {
             replicas_attached: picture.sessions.len(),
             lag_seconds: picture.sessions.iter().filter_map(|session| session.lag_seconds).max(),
             statements: StatementsStatus { counted: counted.collect(), last: last.collect() },
+            remembered: picture.remembered.iter().map(RememberedStatus::new).collect(),
             name: facts.name,
             source: facts.source,
             listen: facts.listen,
             rules_fingerprint: facts.rules_fingerprint,
             transparent: facts.transparent,
+        }
+    }
+}
+
+impl RememberedStatus {
+    fn new(remembered: &crate::telemetry::Remembered) -> Self {
+        Self {
+            what: remembered.what.to_owned(),
+            source: remembered.source.clone(),
+            detail: remembered.detail.clone(),
+            since: remembered.since.clone(),
         }
     }
 }

@@ -77,6 +77,16 @@ fn render_route(text: &mut String, route: &RouteStatus, status: &Status) {
             Escaped(&last.reason)
         );
     }
+    for remembered in &route.remembered {
+        let what = if remembered.what == "followed" { "follows" } else { "online schema change of" };
+        let _ = writeln!(
+            text,
+            "  {what} {}: {} (since {})",
+            Escaped(&remembered.source),
+            Escaped(&remembered.detail),
+            Escaped(&remembered.since)
+        );
+    }
     for replica in status.replicas.iter().filter(|replica| replica.route == route.name) {
         let lag = replica.lag_seconds.map_or_else(|| "lag unknown".to_owned(), |lag| format!("{lag} s behind"));
         let version = replica.version.as_deref().unwrap_or("version not told");

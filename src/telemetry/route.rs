@@ -71,6 +71,19 @@ pub struct Coordinates {
     pub why: String,
 }
 
+/// What a route has learned from statements and remembers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remembered {
+    /// `followed` or `online_change`.
+    pub what: &'static str,
+    /// The table at the source.
+    pub source: String,
+    /// Where it goes, or how far it is.
+    pub detail: String,
+    /// The place in the source's stream from which on all that is remembered holds.
+    pub since: String,
+}
+
 /// What was last seen of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceContact {
@@ -158,6 +171,7 @@ pub struct RouteTelemetry {
     statements: Mutex<Statements>,
     faults: Mutex<Faults>,
     coordinates: Mutex<Option<Coordinates>>,
+    remembered: Mutex<Vec<Remembered>>,
     source: Mutex<Option<SourceContact>>,
     sessions: Mutex<HashMap<u64, Arc<Session>>>,
     next_session: AtomicU64,
@@ -217,6 +231,8 @@ pub struct RoutePicture {
     pub last_statements: Vec<(SystemTime, PolicedStatement)>,
     /// Numbering, known after the first attach.
     pub coordinates: Option<Coordinates>,
+    /// What was learned from statements, at the newest place of any stream.
+    pub remembered: Vec<Remembered>,
     /// The source as last seen.
     pub source: Option<SourceContact>,
     /// Attached replicas.
@@ -259,6 +275,7 @@ impl RouteTelemetry {
             statements: Mutex::default(),
             faults: Mutex::default(),
             coordinates: Mutex::default(),
+            remembered: Mutex::default(),
             source: Mutex::default(),
             sessions: Mutex::default(),
             next_session: AtomicU64::new(0),
@@ -300,6 +317,11 @@ impl RouteTelemetry {
     pub fn source_seen(&self, contact: SourceContact) {
         *lock(&self.source) = Some(contact);
         lock(&self.faults).standing.remove(&None);
+    }
+
+    /// All that the route has learned from statements and remembers.
+    pub fn remembers(&self, remembered: Vec<Remembered>) {
+        *lock(&self.remembered) = remembered;
     }
 
     /// The numbering that replicas of this route see.
@@ -399,6 +421,7 @@ impl RouteTelemetry {
             statements,
             last_statements,
             coordinates: lock(&self.coordinates).clone(),
+            remembered: lock(&self.remembered).clone(),
             source: lock(&self.source).clone(),
             sessions,
         }

@@ -1,10 +1,12 @@
 //! The judgement itself.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use crate::ddl::{Class, Context, Kind, MappedName, Object, ObjectType, Role, Statement, rewrite};
-use crate::pipeline::rules::{DecidedBy, Decision, RuleSet, Selection, name_fits};
+use crate::ddl::{self, Class, Context, Kind, MappedName, Object, ObjectType, Role, Statement, rewrite};
+use crate::pipeline::rules::{DecidedBy, Decision, Definition, FollowedTable, Learned, RuleSet, Selection, name_fits};
 
+use super::fold::{self, Fold};
 use super::kinds::is_dml;
 use super::online;
 use super::rename;
@@ -29,10 +31,35 @@ pub fn judge(rules: &RuleSet, statement: &Statement, sql: &[u8], context: &Conte
             rewritten: None,
             default_database: context.default_database.to_owned(),
             objects: Vec::new(),
+            learned: None,
+            status: None,
         };
     }
     let objects = decide(rules, statement);
-    Judge { rules, statement, sql, context, objects }.verdict()
+    Judge { rules, statement, sql, context, objects, learned: None }.verdict()
+}
+
+/// What is learned from a statement that does not go out because of its origin: the source's tables have other names after it all the
+/// same. An error says why the selection cannot follow.
+pub fn effect(
+    rules: &RuleSet,
+    statement: &Statement,
+    sql: &[u8],
+    context: &Context<'_>,
+) -> Result<Option<Learned>, String> {
+    let objects = decide(rules, statement);
+    let judge = Judge { rules, statement, sql, context, objects, learned: None };
+    let moves = judge.moves();
+    judge.followed_after(&moves)
+}
+
+/// Names in a RENAME that no rule selects and that go out all the same.
+#[derive(Default)]
+struct Passing {
+    /// Names that a table passes through, each with the object whose new database it shares.
+    scratch: HashMap<usize, usize>,
+    /// Names that the selection follows.
+    followed: HashMap<usize, FollowedTable>,
 }
 
 struct Judge<'a> {
@@ -41,6 +68,7 @@ struct Judge<'a> {
     sql: &'a [u8],
     context: &'a Context<'a>,
     objects: Vec<ObjectVerdict>,
+    learned: Option<Learned>,
 }
 
 /// Whether a kind goes out, by the class and the keys that speak of it.
@@ -60,13 +88,39 @@ enum Targets {
 }
 
 impl Judge<'_> {
-    fn verdict(self) -> Verdict {
+    fn verdict(mut self) -> Verdict {
         let statement = self.statement;
         if statement.class == Class::Transaction {
             return self.passes(Reason::Transaction, "transaction");
         }
         if statement.class == Class::Unknown || statement.kind == Kind::UNKNOWN {
             return self.unknown();
+        }
+        if self.rules.learns() && !statement.temporary {
+            let moves = self.moves();
+            if self.rules.policy().online_ddl == Choice::Fold {
+                match fold::judge(self.rules, statement, self.sql, self.context, &self.objects, &moves) {
+                    Some(Fold::Pass(learned)) => self.learned = Some(learned),
+                    Some(Fold::Skip(sentence, learned)) => {
+                        self.learned = learned;
+                        return self.ends(Action::Skip, Reason::OnlineDdl, "ddl.online_ddl", sentence);
+                    }
+                    Some(Fold::Stop(word, sentence)) => {
+                        return self.ends(Action::Stop, word, "ddl.online_ddl", sentence);
+                    }
+                    Some(Fold::Instead(definition, learned, sentence)) => {
+                        return self.goes_out_instead(&definition, learned, sentence);
+                    }
+                    None => {}
+                }
+            }
+            // What cannot be followed stops the route below, where the statement goes out.
+            if let Ok(Some(mut learned)) = self.followed_after(&moves) {
+                if let Some(folded) = self.learned.take() {
+                    learned.changes = folded.changes;
+                }
+                self.learned = Some(learned);
+            }
         }
         let targets: Vec<usize> = self.targets();
         let touched = targets.iter().any(|&index| self.objects[index].is_selected() || self.objects[index].partly);
@@ -75,6 +129,13 @@ impl Judge<'_> {
         }
         let kind_rule = match self.kind_verdict() {
             KindVerdict::Forward(rule) => rule,
+            KindVerdict::Not(Action::Skip, _, rule, sentence) if self.follows_more() => {
+                let sentence = format!(
+                    "it renames a selected table to a name that is not, and {sentence}: with the name unknown at the replica, its rows would go nowhere; \
+                     rename the table there and select the new name"
+                );
+                return self.ends(Action::Stop, Reason::RenameOut, rule, sentence);
+            }
             KindVerdict::Not(action, word, rule, sentence) => return self.ends(action, word, rule, sentence),
         };
         if targets.is_empty() && statement.class == Class::Supported && !self.rules.selects_everything() {
@@ -85,8 +146,8 @@ impl Judge<'_> {
         if let Some(change) = self.online_change() {
             return self.ends(Action::Stop, Reason::OnlineDdl, "ddl.online_ddl", change);
         }
-        let mut scratch = HashMap::new();
-        let agreement = self.agreement(&targets, &mut scratch);
+        let mut passing = Passing::default();
+        let agreement = self.agreement(&targets, &mut passing);
         let (items, partly) = match agreement {
             Targets::All => (None, None),
             Targets::Some(items, word, sentence) => (Some(items), Some((word, sentence))),
@@ -100,7 +161,7 @@ impl Judge<'_> {
             None if self.rules.selects_everything() => DecidedBy::NoObjects.to_string(),
             None => kind_rule.to_owned(),
         };
-        self.goes_out(items.as_deref(), &scratch, rule, partly)
+        self.goes_out(items.as_deref(), &passing, rule, partly)
     }
 
     /// What decides. The stored functions of a statement that only calls are its targets.
@@ -133,7 +194,7 @@ impl Judge<'_> {
         match action_of(self.rules.policy().unknown) {
             Action::Forward => {
                 let rule = "ddl.unknown".to_owned();
-                self.goes_out(None, &HashMap::new(), rule, Some((Reason::Unknown, sentence)))
+                self.goes_out(None, &Passing::default(), rule, Some((Reason::Unknown, sentence)))
             }
             action => self.ends(action, Reason::Unknown, "ddl.unknown", sentence),
         }
@@ -168,7 +229,16 @@ impl Judge<'_> {
         self.ends(Action::Skip, word, &rule, sentence)
     }
 
+    /// Whether the selection learns a name from it.
+    fn follows_more(&self) -> bool {
+        let known = &self.rules.learned().followed;
+        self.learned.as_ref().is_some_and(|learned| learned.followed.iter().any(|table| !known.contains(table)))
+    }
+
     fn online_change(&self) -> Option<String> {
+        if self.rules.policy().online_ddl != Choice::Stop {
+            return None;
+        }
         let change = online::find(self.rules, self.statement, &self.objects)?;
         Some(format!(
             "{0}.{1} looks like the shadow table of an online schema change of {0}.{2}, which a table rule selects: ddl.online_ddl = \
@@ -240,14 +310,14 @@ impl Judge<'_> {
     }
 
     /// Whether the targets are all selected, and what to do if they are not.
-    fn agreement(&self, targets: &[usize], scratch: &mut HashMap<usize, usize>) -> Targets {
+    fn agreement(&self, targets: &[usize], passing: &mut Passing) -> Targets {
         let statement = self.statement;
         if statement.kind.0 == "rename_table"
             && let Some(outcome) = rename::judge(self.rules, statement, &self.objects)
         {
             return match outcome {
-                rename::Outcome::Keep { items, scratch: found, dropped } => {
-                    scratch.extend(found);
+                rename::Outcome::Keep { items, scratch, followed, dropped } => {
+                    *passing = Passing { scratch, followed };
                     match dropped {
                         None => Targets::All,
                         Some((word, sentence)) => Targets::Some(items, word, sentence),
@@ -290,6 +360,19 @@ impl Judge<'_> {
             return Targets::Not(Action::Stop, Reason::MixedTargets, "mixed targets".to_owned(), sentence);
         }
         if let Some((old, new)) = self.renamed_by_alter(targets) {
+            if self.objects[old].is_selected() && self.rules.policy().rename_out == Choice::Follow {
+                let name_of = |index: usize| (&*statement.objects[index].database, &*statement.objects[index].name);
+                return match self.rules.follow(name_of(old), name_of(new)) {
+                    Ok(table) => {
+                        passing.followed.insert(new, table);
+                        Targets::All
+                    }
+                    Err(why) => {
+                        let sentence = rename::not_followed(&self.name(old), &self.name(new), &why);
+                        Targets::Not(Action::Stop, Reason::RenameOut, rule_of(Reason::RenameOut), sentence)
+                    }
+                };
+            }
             return self.alter_across_the_border(old, new);
         }
         if !statement.items.is_empty() {
@@ -336,7 +419,8 @@ impl Judge<'_> {
             (
                 Reason::RenameOut,
                 policy.rename_out,
-                "select the new name, or set ddl.rename_out = \"skip\" to keep the table at the replica under its old name",
+                "select the new name, or set ddl.rename_out = \"skip\" to keep the table at the replica under its old name, or \"follow\" to let \
+                 the selection learn the new one",
             )
         } else {
             (
@@ -407,7 +491,7 @@ impl Judge<'_> {
     fn goes_out(
         self,
         items: Option<&[usize]>,
-        scratch: &HashMap<usize, usize>,
+        passing: &Passing,
         rule: String,
         partly: Option<(Reason, String)>,
     ) -> Verdict {
@@ -416,10 +500,13 @@ impl Judge<'_> {
         for (index, (object, verdict)) in self.statement.objects.iter().zip(&self.objects).enumerate() {
             let (database, name) = match &verdict.decision.selection {
                 Selection::Selected { database, name } => (database.clone(), name.clone()),
-                Selection::NotSelected => {
-                    let passing = scratch.get(&index).copied();
-                    (self.unselected_database(index, passing), object.name.clone())
-                }
+                Selection::NotSelected => match passing.followed.get(&index) {
+                    Some(table) => (table.new_database.clone(), table.new_name.clone()),
+                    None => {
+                        let through = passing.scratch.get(&index).copied();
+                        (self.unselected_database(index, through), object.name.clone())
+                    }
+                },
             };
             let fits = |new: &str, old: &str| new == old || name_fits(new);
             if !fits(&database, &object.database) || !fits(&name, &object.name) {
@@ -450,7 +537,70 @@ impl Judge<'_> {
             (_, Some((word, sentence))) => (Action::Forward, word, Some(sentence)),
             _ => (Action::Forward, Reason::Selected, None),
         };
-        Verdict { action, word, rule, reason, rewritten, default_database, objects: self.objects }
+        let learned = self.learned.map(Box::new);
+        Verdict {
+            action,
+            word,
+            rule,
+            reason,
+            rewritten,
+            default_database,
+            objects: self.objects,
+            learned,
+            status: None,
+        }
+    }
+
+    /// Another statement goes out in place of this one, judged as if it stood here.
+    fn goes_out_instead(self, definition: &Definition, learned: Learned, sentence: String) -> Verdict {
+        let context = Context {
+            default_database: &definition.default_database,
+            sql_mode: definition.sql_mode,
+            client_collation: definition.client_collation,
+            ..*self.context
+        };
+        let statement = ddl::analyze(&definition.sql, &context);
+        let rules = self.rules.with_learned(Arc::new(learned));
+        let verdict = judge(&rules, &statement, &definition.sql, &context);
+        let goes_out = matches!(verdict.action, Action::Forward | Action::Split);
+        let reason = match &verdict.reason {
+            Some(why) if !goes_out => format!("{sentence}; but {why}"),
+            _ => sentence,
+        };
+        Verdict {
+            word: if goes_out { Reason::OnlineDdl } else { verdict.word },
+            rule: if goes_out { "ddl.online_ddl".to_owned() } else { verdict.rule },
+            reason: Some(reason),
+            rewritten: goes_out.then(|| verdict.rewritten.unwrap_or_else(|| definition.sql.clone())),
+            learned: verdict.learned.or_else(|| Some(Box::new((**rules.learned()).clone()))),
+            status: (!definition.status.is_empty()).then(|| definition.status.clone()),
+            action: verdict.action,
+            default_database: verdict.default_database,
+            objects: self.objects,
+        }
+    }
+
+    /// The tables that a statement renames, by the objects that mention their first and their last name.
+    fn moves(&self) -> Vec<(usize, usize)> {
+        if self.statement.kind.0 == "rename_table" {
+            let moves = rename::moves(self.rules, self.statement).map(|(moves, _)| moves).unwrap_or_default();
+            return moves.iter().map(|step| (step.from, step.to)).collect();
+        }
+        self.renamed_by_alter(&self.targets()).into_iter().collect()
+    }
+
+    /// What is followed after the statement; `None` where that is no news, an error where the selection cannot follow.
+    fn followed_after(&self, moves: &[(usize, usize)]) -> Result<Option<Learned>, String> {
+        if self.rules.policy().rename_out != Choice::Follow || self.statement.temporary {
+            return Ok(None);
+        }
+        let mut learned = rename::after_moves(self.rules, self.statement, &self.objects, moves)?;
+        if self.statement.kind.0 == "drop_table" {
+            for object in self.statement.objects.iter().filter(|object| object.role == Role::Target) {
+                rename::forget(self.rules, &mut learned, &object.database, &object.name);
+            }
+        }
+        Ok((learned != **self.rules.learned()).then_some(learned))
     }
 
     /// The database under which a name goes out that is not selected: that of the table that passes through it, or the new name of
@@ -493,6 +643,8 @@ impl Judge<'_> {
             rewritten: None,
             default_database,
             objects: self.objects,
+            learned: None,
+            status: None,
         }
     }
 
@@ -506,6 +658,9 @@ impl Judge<'_> {
             rewritten: None,
             default_database: self.rules.default_database(self.context.default_database),
             objects: self.objects,
+            // Where the route ends nothing is learned.
+            learned: self.learned.filter(|_| action != Action::Stop).map(Box::new),
+            status: None,
         }
     }
 
@@ -523,7 +678,7 @@ impl Judge<'_> {
 
 fn action_of(choice: Choice) -> Action {
     match choice {
-        Choice::Forward => Action::Forward,
+        Choice::Forward | Choice::Follow | Choice::Fold => Action::Forward,
         Choice::Skip => Action::Skip,
         Choice::Stop => Action::Stop,
     }

@@ -8,7 +8,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::ddl::Statement;
-use crate::pipeline::rules::RuleSet;
+use crate::pipeline::rules::{FollowedTable, Learned, MAX_LEARNED, RuleSet};
 
 use super::settings::Choice;
 use super::verdict::{ObjectVerdict, Reason};
@@ -16,8 +16,13 @@ use super::verdict::{ObjectVerdict, Reason};
 /// What becomes of a RENAME.
 pub(super) enum Outcome {
     /// These elements go out. `scratch` are the objects in them that are not selected, each with the object whose new database it
-    /// shares while the table passes through.
-    Keep { items: Vec<usize>, scratch: HashMap<usize, usize>, dropped: Option<(Reason, String)> },
+    /// shares while the table passes through; `followed` are last names that are not selected, each with where its table goes.
+    Keep {
+        items: Vec<usize>,
+        scratch: HashMap<usize, usize>,
+        followed: HashMap<usize, FollowedTable>,
+        dropped: Option<(Reason, String)>,
+    },
     /// Nothing goes out.
     Skip(Reason, String),
     /// The route ends.
@@ -25,13 +30,14 @@ pub(super) enum Outcome {
 }
 
 /// A table that moves, by the objects that mention its first and its last name.
-struct Move {
-    from: usize,
-    to: usize,
+pub(super) struct Move {
+    pub(super) from: usize,
+    pub(super) to: usize,
 }
 
-/// Follows the pairs. `None` where the statement has no pairs to follow.
-pub(super) fn judge(rules: &RuleSet, statement: &Statement, objects: &[ObjectVerdict]) -> Option<Outcome> {
+/// The moves of a statement's pairs as one net change of names, and the steps (move, old, new) that lead there. `None` where the
+/// statement has no pairs to follow.
+pub(super) fn moves(rules: &RuleSet, statement: &Statement) -> Option<(Vec<Move>, Vec<(usize, usize, usize)>)> {
     let key = |index: usize| {
         let object = &statement.objects[index];
         (rules.compared(&object.database), rules.compared(&object.name))
@@ -50,26 +56,48 @@ pub(super) fn judge(rules: &RuleSet, statement: &Statement, objects: &[ObjectVer
         holders.insert(key(new), index);
         steps.push((index, old, new));
     }
-    if moves.is_empty() {
-        return None;
-    }
+    (!moves.is_empty()).then_some((moves, steps))
+}
+
+/// Follows the pairs. `None` where the statement has no pairs to follow.
+pub(super) fn judge(rules: &RuleSet, statement: &Statement, objects: &[ObjectVerdict]) -> Option<Outcome> {
+    let key = |index: usize| {
+        let object = &statement.objects[index];
+        (rules.compared(&object.database), rules.compared(&object.name))
+    };
+    let (moves, steps) = moves(rules, statement)?;
     let selected = |index: usize| objects.get(index).is_some_and(ObjectVerdict::is_selected);
     let name = |index: usize| format!("{}.{}", statement.objects[index].database, statement.objects[index].name);
     let mut inside = vec![false; moves.len()];
     let mut crossed: Option<(Reason, String)> = None;
     let mut staying = HashSet::new();
+    let mut followed = HashMap::new();
     for (index, Move { from, to }) in moves.iter().enumerate() {
         let (from, to) = (*from, *to);
         match (selected(from), selected(to)) {
             (true, true) => inside[index] = true,
             (false, false) => {}
+            (true, false) if rules.policy().rename_out == Choice::Follow => {
+                let name_of = |index: usize| (&*statement.objects[index].database, &*statement.objects[index].name);
+                match rules.follow(name_of(from), name_of(to)) {
+                    Ok(table) if followed.values().any(|other: &FollowedTable| other.goes_where(&table)) => {
+                        let why = "another table of the statement would have the same name at the replica";
+                        return Some(Outcome::Stop(Reason::RenameOut, not_followed(&name(from), &name(to), why)));
+                    }
+                    Ok(table) => followed.insert(to, table),
+                    Err(why) => {
+                        return Some(Outcome::Stop(Reason::RenameOut, not_followed(&name(from), &name(to), &why)));
+                    }
+                };
+                inside[index] = true;
+            }
             (true, false) => {
                 if rules.policy().rename_out == Choice::Stop {
                     return Some(Outcome::Stop(
                         Reason::RenameOut,
                         format!(
                             "it renames {}, which is selected, to {}, which is not; select the new name, or set ddl.rename_out = \"skip\" to \
-                             keep the table at the replica under its old name",
+                             keep the table at the replica under its old name, or \"follow\" to let the selection learn the new one",
                             name(from),
                             name(to)
                         ),
@@ -123,10 +151,54 @@ pub(super) fn judge(rules: &RuleSet, statement: &Statement, objects: &[ObjectVer
         scratch.extend(
             [old, new].into_iter().filter(|&object| !selected(object)).map(|object| (object, moves[index].from)),
         );
+        // The last name may be mentioned by another step of the same table before.
+        let last = moves[index].to;
+        let same_as_last = |object: &usize| key(*object) == key(last);
+        if let Some(table) = followed.get(&last).cloned() {
+            followed.extend([old, new].into_iter().filter(same_as_last).map(|object| (object, table.clone())));
+        }
     }
     let dropped = (kept.len() < steps.len()).then(|| {
         crossed
             .unwrap_or_else(|| (Reason::PartOfList, "only some of the tables that it renames are selected".to_owned()))
     });
-    Some(Outcome::Keep { items: kept, scratch, dropped })
+    Some(Outcome::Keep { items: kept, scratch, followed, dropped })
+}
+
+/// Why a table cannot be followed, and what to do.
+pub(super) fn not_followed(from: &str, to: &str, why: &str) -> String {
+    format!(
+        "it renames {from}, which is selected, to {to}, and the selection cannot follow: {why}. Select the new name, or set ddl.rename_out = \
+         \"skip\" to keep the table at the replica under its old name"
+    )
+}
+
+/// What is followed after tables have moved, each by the objects that mention its first and its last name; or why that cannot be.
+pub(super) fn after_moves(
+    rules: &RuleSet,
+    statement: &Statement,
+    objects: &[ObjectVerdict],
+    moves: &[(usize, usize)],
+) -> Result<Learned, String> {
+    let selected = |index: usize| objects.get(index).is_some_and(ObjectVerdict::is_selected);
+    let name_of = |index: usize| (&*statement.objects[index].database, &*statement.objects[index].name);
+    let mut learned = (**rules.learned()).clone();
+    let mut arrived = Vec::new();
+    for &(from, to) in moves {
+        let (database, name) = name_of(from);
+        forget(rules, &mut learned, database, name);
+        if rules.policy().rename_out == Choice::Follow && selected(from) && !selected(to) {
+            arrived.push(rules.follow(name_of(from), name_of(to))?);
+        }
+    }
+    learned.followed.extend(arrived);
+    if learned.followed.len() > MAX_LEARNED {
+        return Err(format!("more than {MAX_LEARNED} tables would be followed: select them in `objects`"));
+    }
+    Ok(learned)
+}
+
+/// A table of this name is followed no longer.
+pub(super) fn forget(rules: &RuleSet, learned: &mut Learned, database: &str, name: &str) {
+    learned.followed.retain(|table| !(rules.same(&table.name, name) && rules.same(&table.database, database)));
 }

@@ -11,6 +11,10 @@ pub enum Choice {
     Skip,
     /// The route ends before it.
     Stop,
+    /// It goes out, and the selection learns the new name. Of `rename_out` only.
+    Follow,
+    /// The work on a shadow table does not go out, and one ALTER TABLE does at the end. Of `online_ddl` only.
+    Fold,
 }
 
 impl Choice {
@@ -20,6 +24,8 @@ impl Choice {
             Self::Forward => "forward",
             Self::Skip => "skip",
             Self::Stop => "stop",
+            Self::Follow => "follow",
+            Self::Fold => "fold",
         }
     }
 }
@@ -33,14 +39,14 @@ pub struct Policy {
     pub unsupported: Choice,
     /// Statements that nobody can classify, or whose objects are not certain.
     pub unknown: Choice,
-    /// RENAME of a selected table to a name that is not selected: stop or skip.
+    /// RENAME of a selected table to a name that is not selected: stop, skip or follow.
     pub rename_out: Choice,
     /// RENAME of a table that is not selected to a selected name: stop or skip.
     pub rename_in: Choice,
     /// A kept statement that names an object that is not selected.
     pub reference: Choice,
-    /// The shadow tables of gh-ost and pt-online-schema-change beside a table that is selected by a table rule: stop or
-    /// forward.
+    /// The shadow tables of gh-ost and pt-online-schema-change beside a table that is selected by a table rule: stop,
+    /// forward or fold.
     pub online_ddl: Choice,
     /// Kinds that are forwarded though they are not on the supported list.
     pub allow: BTreeSet<String>,

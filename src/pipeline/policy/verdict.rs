@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::pipeline::rules::Decision;
+use crate::pipeline::rules::{Decision, Learned};
 
 /// What becomes of a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +89,8 @@ reasons! {
     Reference = "reference";
     /// It is part of a schema change by gh-ost or pt-online-schema-change.
     OnlineDdl = "online_ddl";
+    /// It depends on statements that were not seen.
+    HistoryUnknown = "history_unknown";
     /// A new name cannot be written where the old one stands.
     UnmappableName = "unmappable_name";
 }
@@ -133,4 +135,8 @@ pub struct Verdict {
     pub default_database: String,
     /// What the rules say of each of the statement's objects, in their order. Empty where nothing was judged.
     pub objects: Vec<ObjectVerdict>,
+    /// What holds after it, where that is news; see [`crate::pipeline::rules::RuleSet::with_learned`].
+    pub learned: Option<Box<Learned>>,
+    /// The status variables that go out in place of its own: `rewritten` was written in another session.
+    pub status: Option<Vec<u8>>,
 }

@@ -64,8 +64,11 @@ pub(super) fn of<'a>(rules: &RuleSet, database: &str, name: &'a str) -> Option<S
     None
 }
 
-/// The new database and name of a table that a table rule selects.
+/// The new database and name of a table that a table rule selects, or that is followed.
 fn changed_table(rules: &RuleSet, database: &str, table: &str) -> Option<(String, String)> {
+    if let Some(followed) = rules.followed(database, table) {
+        return Some((followed.new_database.clone(), followed.new_name.clone()));
+    }
     match rules.decide_own_name(database, table) {
         Decision { selection: Selection::Selected { database, name }, by: DecidedBy::Rule(rule) }
             if !table.is_empty() && rules.is_table_rule(rule) =>

@@ -1,0 +1,206 @@
+//! What a route has learned from statements, and from which place of the source's stream on it holds.
+//!
+//! Selections that learn ([`Learned`]) make a stream depend on statements that came before it began. Each change is written down
+//! with the place and the GTID of its statement, before anything of the statement goes out: so for every replica that has got past
+//! the statement through this proxy, what holds at its place can be told, wherever the other replicas are.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::gtid::{GtidSet, MariaDbPosition, Sid};
+
+use super::rules::Learned;
+
+/// How many changes are kept for replicas that are far behind; a change is made by a RENAME or by a schema change's statements.
+pub const MAX_ENTRIES: usize = 1024;
+
+/// A place of the source's stream. Files are ordered by the time at which they were begun, so that files after a RESET MASTER, whose
+/// numbers begin again, come after those before it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Place {
+    /// The time in the header of the file's FORMAT_DESCRIPTION, in seconds.
+    pub created: u32,
+    /// The source's file.
+    pub file: String,
+    /// The position in it.
+    pub position: u64,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}:{}", self.file, self.position)
+    }
+}
+
+/// The GTID of a statement.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StatementGtid {
+    /// MySQL's.
+    MySql {
+        /// The server's uuid.
+        uuid: [u8; 16],
+        /// The tag; empty for none.
+        tag: String,
+        /// The number.
+        number: u64,
+    },
+    /// MariaDB's.
+    MariaDb {
+        /// The domain.
+        domain: u32,
+        /// The number in the domain.
+        sequence: u64,
+    },
+}
+
+/// How it is known which statements a stream has behind it when it begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Behind {
+    /// All before the place at which it begins.
+    Position,
+    /// These transactions.
+    MySqlGtids(GtidSet),
+    /// In each domain, those up to this one.
+    MariaDbGtids(MariaDbPosition),
+}
+
+/// From `place` on, `learned` holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The end of the statement.
+    pub place: Place,
+    /// The statement's GTID, where it has one.
+    pub gtid: Option<StatementGtid>,
+    /// What holds from there on.
+    pub learned: Learned,
+}
+
+/// All that is remembered for a route, in the order of the stream.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct History {
+    entries: Vec<Entry>,
+    /// Changes before the first entry were forgotten.
+    forgotten: bool,
+}
+
+/// Where the changes are kept, beyond a stream.
+pub trait Journal: fmt::Debug + Send + Sync {
+    /// What holds where a stream begins. An error says why that is not known.
+    fn holds(&self, behind: &Behind, place: &Place) -> Result<Learned, String>;
+
+    /// Remembers a change, before anything of its statement goes out. An error says why it could not be kept.
+    fn remember(&self, entry: Entry) -> Result<(), String>;
+}
+
+impl History {
+    /// The newest state.
+    pub fn newest(&self) -> Option<&Entry> {
+        self.entries.last()
+    }
+
+    /// What holds for a stream that has this behind it and begins at `place`; an error where that was forgotten.
+    pub fn holds(&self, behind: &Behind, place: &Place) -> Result<Learned, String> {
+        let is_behind = |entry: &&Entry| match (behind, &entry.gtid) {
+            (Behind::MySqlGtids(set), Some(StatementGtid::MySql { uuid, tag, number })) => {
+                set.contains(&Sid { uuid: Uuid::from_bytes(*uuid), tag: tag.clone() }, *number)
+            }
+            (Behind::MariaDbGtids(position), Some(StatementGtid::MariaDb { domain, sequence })) => {
+                position.get(*domain).is_some_and(|last| last.sequence >= *sequence)
+            }
+            _ => entry.place <= *place,
+        };
+        match self.entries.iter().rev().find(is_behind) {
+            Some(entry) => Ok(entry.learned.clone()),
+            None if self.forgotten => Err(format!(
+                "only the last {MAX_ENTRIES} changes of the selection are remembered, and the stream begins before them"
+            )),
+            None => Ok(Learned::default()),
+        }
+    }
+
+    /// Takes a change; says whether that was news.
+    pub fn insert(&mut self, entry: Entry) -> bool {
+        let at = self.entries.partition_point(|known| known.place < entry.place);
+        match self.entries.get_mut(at) {
+            Some(known) if *known == entry => return false,
+            Some(known) if known.place == entry.place => *known = entry,
+            _ => self.entries.insert(at, entry),
+        }
+        if self.entries.len() > MAX_ENTRIES {
+            self.entries.remove(0);
+            self.forgotten = true;
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::rules::FollowedTable;
+
+    fn place(created: u32, file: &str, position: u64) -> Place {
+        Place { created, file: file.to_owned(), position }
+    }
+
+    fn learned(name: &str) -> Learned {
+        let name = name.to_owned();
+        let (database, new_database, new_name) = ("d".to_owned(), "d".to_owned(), name.clone());
+        Learned { followed: vec![FollowedTable { database, name, new_database, new_name }], changes: vec![] }
+    }
+
+    fn entry(created: u32, file: &str, position: u64, name: &str) -> Entry {
+        Entry { place: place(created, file, position), gtid: None, learned: learned(name) }
+    }
+
+    #[test]
+    fn a_stream_gets_what_holds_where_it_begins() {
+        let mut history = History::default();
+        assert!(history.insert(entry(20, "b.000002", 500, "late")));
+        assert!(history.insert(entry(10, "b.000001", 300, "early")));
+        assert!(!history.insert(entry(10, "b.000001", 300, "early")));
+        let holds =
+            |created, file, position| history.holds(&Behind::Position, &place(created, file, position)).unwrap();
+        assert!(holds(10, "b.000001", 299).is_empty());
+        assert_eq!(holds(10, "b.000001", 300), learned("early"));
+        assert_eq!(holds(20, "b.000002", 499), learned("early"));
+        assert_eq!(holds(20, "b.000002", 500), learned("late"));
+        assert_eq!(holds(30, "b.000001", 4), learned("late"), "after a RESET MASTER the numbers begin again");
+    }
+
+    #[test]
+    fn with_gtids_the_place_does_not_matter() {
+        let mut history = History::default();
+        let uuid = Uuid::from_u128(7);
+        let gtid = |number| Some(StatementGtid::MySql { uuid: uuid.into_bytes(), tag: String::new(), number });
+        history.insert(Entry { gtid: gtid(5), ..entry(10, "b.000001", 300, "five") });
+        history.insert(Entry { gtid: gtid(9), ..entry(10, "b.000001", 900, "nine") });
+        let at = |set: &str| {
+            let behind = Behind::MySqlGtids(set.parse().unwrap());
+            history.holds(&behind, &place(1, "other.000077", 4)).unwrap()
+        };
+        assert!(at(&format!("{uuid}:1-4")).is_empty());
+        assert_eq!(at(&format!("{uuid}:1-8")), learned("five"));
+        assert_eq!(at(&format!("{uuid}:1-9")), learned("nine"));
+        let mut history = History::default();
+        let gtid = Some(StatementGtid::MariaDb { domain: 0, sequence: 6 });
+        history.insert(Entry { gtid, ..entry(10, "b.000001", 300, "six") });
+        let at = |position: &str| {
+            history.holds(&Behind::MariaDbGtids(position.parse().unwrap()), &place(1, "x", 4)).unwrap()
+        };
+        assert!(at("0-1-5,1-1-9").is_empty());
+        assert_eq!(at("0-2-6"), learned("six"));
+    }
+
+    #[test]
+    fn what_was_forgotten_is_not_taken_for_nothing() {
+        let mut history = History::default();
+        for number in 0..=MAX_ENTRIES as u64 {
+            history.insert(entry(10, "b.000001", 1000 + number, "t"));
+        }
+        assert!(history.holds(&Behind::Position, &place(10, "b.000001", 1000)).is_err());
+        assert_eq!(history.holds(&Behind::Position, &place(10, "b.000001", 1001)).unwrap(), learned("t"));
+    }
+}
