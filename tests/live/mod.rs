@@ -1,5 +1,6 @@
 //! Tests against real servers.
 
+mod borders;
 mod checksums;
 mod deep;
 mod direct;

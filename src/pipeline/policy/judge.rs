@@ -498,15 +498,13 @@ impl Judge<'_> {
         let default_database = self.default_database();
         let mut names = Vec::with_capacity(self.objects.len());
         for (index, (object, verdict)) in self.statement.objects.iter().zip(&self.objects).enumerate() {
-            let (database, name) = match &verdict.decision.selection {
-                Selection::Selected { database, name } => (database.clone(), name.clone()),
-                Selection::NotSelected => match passing.followed.get(&index) {
-                    Some(table) => (table.new_database.clone(), table.new_name.clone()),
-                    None => {
-                        let through = passing.scratch.get(&index).copied();
-                        (self.unselected_database(index, through), object.name.clone())
-                    }
-                },
+            let (database, name) = match (passing.followed.get(&index), &verdict.decision.selection) {
+                (Some(table), _) => (table.new_database.clone(), table.new_name.clone()),
+                (None, Selection::Selected { database, name }) => (database.clone(), name.clone()),
+                (None, Selection::NotSelected) => {
+                    let through = passing.scratch.get(&index).copied();
+                    (self.unselected_database(index, through), object.name.clone())
+                }
             };
             let fits = |new: &str, old: &str| new == old || name_fits(new);
             if !fits(&database, &object.database) || !fits(&name, &object.name) {

@@ -8,7 +8,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::ddl::Statement;
-use crate::pipeline::rules::{FollowedTable, Learned, MAX_LEARNED, RuleSet};
+use crate::pipeline::rules::{DecidedBy, FollowedTable, Learned, MAX_LEARNED, RuleSet};
 
 use super::settings::Choice;
 use super::verdict::{ObjectVerdict, Reason};
@@ -35,9 +35,12 @@ pub(super) struct Move {
     pub(super) to: usize,
 }
 
-/// The moves of a statement's pairs as one net change of names, and the steps (move, old, new) that lead there. `None` where the
+/// The moves of a statement, and its pairs in their order: which move, and the objects that mention the old and the new name.
+type Moves = (Vec<Move>, Vec<(usize, usize, usize)>);
+
+/// The moves of a statement's pairs as one net change of names, and the steps that lead there. `None` where the
 /// statement has no pairs to follow.
-pub(super) fn moves(rules: &RuleSet, statement: &Statement) -> Option<(Vec<Move>, Vec<(usize, usize, usize)>)> {
+pub(super) fn moves(rules: &RuleSet, statement: &Statement) -> Option<Moves> {
     let key = |index: usize| {
         let object = &statement.objects[index];
         (rules.compared(&object.database), rules.compared(&object.name))
@@ -74,7 +77,7 @@ pub(super) fn judge(rules: &RuleSet, statement: &Statement, objects: &[ObjectVer
     let mut followed = HashMap::new();
     for (index, Move { from, to }) in moves.iter().enumerate() {
         let (from, to) = (*from, *to);
-        match (selected(from), selected(to)) {
+        match (selected(from), selected_after(objects, to)) {
             (true, true) => inside[index] = true,
             (false, false) => {}
             (true, false) if rules.policy().rename_out == Choice::Follow => {
@@ -173,6 +176,12 @@ pub(super) fn not_followed(from: &str, to: &str, why: &str) -> String {
     )
 }
 
+/// Whether the entries of the configuration select a name that a table gets. A table that was followed to this name has left it before, or
+/// it would not be free.
+pub(super) fn selected_after(objects: &[ObjectVerdict], index: usize) -> bool {
+    objects.get(index).is_some_and(|object| object.is_selected() && object.decision.by != DecidedBy::Followed)
+}
+
 /// What is followed after tables have moved, each by the objects that mention its first and its last name; or why that cannot be.
 pub(super) fn after_moves(
     rules: &RuleSet,
@@ -187,7 +196,7 @@ pub(super) fn after_moves(
     for &(from, to) in moves {
         let (database, name) = name_of(from);
         forget(rules, &mut learned, database, name);
-        if rules.policy().rename_out == Choice::Follow && selected(from) && !selected(to) {
+        if rules.policy().rename_out == Choice::Follow && selected(from) && !selected_after(objects, to) {
             arrived.push(rules.follow(name_of(from), name_of(to))?);
         }
     }

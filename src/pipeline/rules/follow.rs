@@ -60,6 +60,8 @@ impl RuleSet {
         let other = self.learned.followed.iter().find(|other| {
             other.goes_where(&followed)
                 && !(self.same(&other.database, old_database) && self.same(&other.name, old_name))
+                // One of this very name has moved away before, or the name would not be free.
+                && !(self.same(&other.database, database) && self.same(&other.name, name))
         });
         if let Some(other) = other {
             return Err(taken(format!("{}.{}", other.database, other.name)));

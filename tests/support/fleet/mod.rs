@@ -6,6 +6,7 @@
 
 mod debian;
 mod node;
+pub(crate) mod schema_change;
 mod template;
 
 use std::fs::{self, File};
