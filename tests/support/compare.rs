@@ -3,6 +3,7 @@
 
 use super::fleet::Version;
 use super::server::Server;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Databases of the server itself.
@@ -88,8 +89,40 @@ struct Object {
 
 /// Compares the two servers; the result says what differs, one finding a line, and is empty when nothing does.
 pub(crate) async fn differences(source: &Server, destination: &Server, mapping: &Mapping) -> Vec<String> {
-    let (mut expected, found) = (Picture::default(), take(destination).await);
-    for ((kind, database, name), mut object) in take(source).await.objects {
+    differences_of(&[(source, mapping)], destination).await
+}
+
+/// The same for a destination with several sources. A table that more than one of them leads to has the rows of all.
+pub(crate) async fn differences_of(sources: &[(&Server, &Mapping)], destination: &Server) -> Vec<String> {
+    let (mut expected, mut found) = (Picture::default(), take(destination).await);
+    for (source, mapping) in sources {
+        expect(&mut expected, take(source).await, mapping);
+    }
+    if sources.len() > 1 {
+        // The order of rows that come from several servers is no server's.
+        for object in expected.objects.values_mut().chain(found.objects.values_mut()) {
+            object.rows.sort();
+        }
+    }
+    let everything = sources.iter().all(|(_, mapping)| mapping.everything);
+    let mut findings = Vec::new();
+    let keys: BTreeSet<_> = expected.objects.keys().chain(found.objects.keys()).collect();
+    for key @ (kind, database, name) in keys {
+        let label = format!("{kind:?} {database}.{name}");
+        match (expected.objects.get(key), found.objects.get(key)) {
+            (Some(expected), Some(found)) => compare(&label, expected, found, &mut findings),
+            (Some(_), None) => findings.push(format!("{label} is missing at the destination")),
+            // What the source dropped by an unsupported statement stays.
+            (None, _) if !everything && name.starts_with("stays_") => {}
+            (None, _) => findings.push(format!("{label} must not be at the destination")),
+        }
+    }
+    findings
+}
+
+/// Adds what of a source has to be at the destination.
+fn expect(expected: &mut Picture, source: Picture, mapping: &Mapping) {
+    for ((kind, database, name), mut object) in source.objects {
         let copied = mapping.everything
             || (mapping.triggers && kind == Kind::Trigger)
             || !matches!(kind, Kind::Trigger | Kind::Event | Kind::Sequence);
@@ -99,22 +132,12 @@ pub(crate) async fn differences(source: &Server, destination: &Server, mapping: 
                 // The statement's own object is not qualified.
                 object.definition = object.definition.replacen(&quote(&name), &quote(&mapped), 1);
             }
-            expected.objects.insert((kind, database, mapped), object);
+            match expected.objects.entry((kind, database, mapped)) {
+                Entry::Vacant(place) => drop(place.insert(object)),
+                Entry::Occupied(mut other) => other.get_mut().rows.append(&mut object.rows),
+            }
         }
     }
-    let mut findings = Vec::new();
-    let keys: BTreeSet<_> = expected.objects.keys().chain(found.objects.keys()).collect();
-    for key @ (kind, database, name) in keys {
-        let label = format!("{kind:?} {database}.{name}");
-        match (expected.objects.get(key), found.objects.get(key)) {
-            (Some(expected), Some(found)) => compare(&label, expected, found, &mut findings),
-            (Some(_), None) => findings.push(format!("{label} is missing at the destination")),
-            // What the source dropped by an unsupported statement stays.
-            (None, _) if !mapping.everything && name.starts_with("stays_") => {}
-            (None, _) => findings.push(format!("{label} must not be at the destination")),
-        }
-    }
-    findings
 }
 
 fn compare(label: &str, expected: &Object, found: &Object, findings: &mut Vec<String>) {

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use replproxy::binlog::{FileReader, Rows};
 
-use super::{LIMIT, agree, passing_on, statuses, upstream, wants_tls, without_holes};
+use super::{LIMIT, agree, databases, passing_on, statuses, upstream, wants_tls, without_holes};
 use crate::live::raw;
-use crate::support::compare::{Mapping, differences};
+use crate::support::compare::differences;
 use crate::support::fleet::Version;
 use crate::support::pair::Mode;
 use crate::support::proxy::Proxy;
@@ -116,11 +116,7 @@ async fn two_way(version: Version, mode: Mode) {
     let ends = [a.binlog_end().await, b.binlog_end().await];
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!([a.binlog_end().await, b.binlog_end().await], ends, "the logs grow though nobody writes");
-    let mapping = Mapping {
-        databases: vec![("shop".to_owned(), "shop_cn".to_owned()), ("crm".to_owned(), "crm".to_owned())],
-        ..Mapping::default()
-    };
-    let findings = differences(&a, &b, &mapping).await;
+    let findings = differences(&a, &b, &databases(&[["shop", "shop_cn"], ["crm", "crm"]], &[])).await;
     assert!(findings.is_empty(), "{version:?} {mode:?}:\n{}", findings.join("\n"));
     for side in [0, 1] {
         assert!(servers[side].replica_status().await.runs(), "{}", statuses(servers).await);
