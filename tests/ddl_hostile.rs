@@ -7,7 +7,7 @@ use replproxy::ddl::{Context, MappedName, Statement, analyze, rewrite};
 use crate::ddl_corpus::{context, statements};
 
 /// A small generator, so that a failure's seed repeats it.
-struct Seeded(u64);
+pub(crate) struct Seeded(pub(crate) u64);
 
 impl Seeded {
     fn next(&mut self) -> u64 {
@@ -17,7 +17,7 @@ impl Seeded {
         self.0
     }
 
-    fn below(&mut self, limit: usize) -> usize {
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
         usize::try_from(self.next() % limit as u64).expect("it is below a usize")
     }
 }

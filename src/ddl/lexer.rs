@@ -232,8 +232,8 @@ impl<'a> Lexer<'a> {
         } else {
             None
         };
-        // The servers do not open a second version comment inside one; its text is then an ordinary comment.
-        let Some(digits) = mark.filter(|_| !self.in_version_comment) else {
+        // Whether the servers are inside a version comment is one bit: a second one opens too, and the first `*/` ends both.
+        let Some(digits) = mark else {
             self.at += 2;
             self.skip_comment(false);
             return;
@@ -311,9 +311,8 @@ impl<'a> Lexer<'a> {
                 }
                 self.at += 1;
             } else if byte == b'\\' && !self.rules.no_backslash_escapes {
-                let next = self.text.get(self.at + 1..).filter(|rest| !rest.is_empty());
-                let skipped = if pairs { next.map_or(1, |rest| self.rules.charset.length(rest)) } else { 1 };
-                self.at += 1 + skipped;
+                // It escapes one byte, also where that begins a character of two.
+                self.at += 2;
             } else if pairs && byte >= 0x80 {
                 self.at += self.rules.charset.length(self.text.get(self.at..).unwrap_or_default());
             } else {

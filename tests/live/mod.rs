@@ -11,6 +11,7 @@ mod histories;
 mod identical;
 mod idle;
 mod interruptions;
+mod lexing;
 mod pairs;
 mod raw;
 mod reading;

@@ -322,12 +322,13 @@ impl<'a> Parser<'a> {
         if !inner.contains(&quote) {
             return std::borrow::Cow::Borrowed(inner);
         }
-        // In gbk and its kin a trail byte can be a backquote, which is not doubled: go character by character.
+        // In gbk and its kin a trail byte can be a backquote, which is not doubled. MySQL goes character by character;
+        // MariaDB takes it for the first of two quotes and loses the byte that follows.
         let mut bytes = Vec::with_capacity(inner.len());
         let mut at = 0;
         while let Some(&byte) = inner.get(at) {
             let length = self.rules.charset.length(inner.get(at..).unwrap_or_default());
-            if length > 1 {
+            if length > 1 && !self.context.mariadb {
                 bytes.extend_from_slice(inner.get(at..at + length).unwrap_or_default());
                 at += length;
             } else {

@@ -1,11 +1,9 @@
 //! A server on which statements run twice: under their old names and under new ones.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::Duration;
 
 use replproxy::ddl::{Context, ObjectType, Statement, analyze, rewrite};
-use replproxy::secret::Secret;
-use replproxy::source::{Client, Endpoint, ResultSet, SourceError, TlsMode};
+use replproxy::source::{Client, ResultSet, SourceError};
 use serde_json::Value;
 
 use super::names::{Naming, is_system, quoted};
@@ -70,6 +68,8 @@ pub(super) struct Lab<'a> {
     /// Statements that create a table, by the file that they come from and the table's name.
     creations: HashMap<(&'a str, String), Vec<&'a str>>,
     system: BTreeSet<String>,
+    /// The statement before made temporary tables.
+    temporary_left: bool,
     /// The kind of the statement being examined.
     pub(super) kind: &'static str,
 }
@@ -87,33 +87,19 @@ impl<'a> Lab<'a> {
                 creations.entry((path, target.name.to_lowercase())).or_default().push(sql);
             }
         }
-        let mut lab = Self { server, client: None, context, creations, system: BTreeSet::new(), kind: "" };
+        let mut lab =
+            Self { server, client: None, context, creations, system: BTreeSet::new(), temporary_left: false, kind: "" };
         let databases = lab.run("SHOW DATABASES").await.expect("the server answers");
         lab.system = (0..databases.rows.len()).filter_map(|row| databases.text(row, 0)).collect();
         lab
     }
 
     async fn connect(&mut self) -> Client {
-        let endpoint = Endpoint {
-            host: "127.0.0.1".into(),
-            port: self.server.port(),
-            user: "root".into(),
-            password: Secret::new(""),
-            tls: TlsMode::Preferred,
-            tls_ca: None,
-            tls_cert: None,
-            tls_key: None,
-            connect_timeout: Duration::from_secs(20),
-        };
-        let client = match Client::connect(&endpoint).await {
-            Ok(client) => client,
+        if std::net::TcpStream::connect(("127.0.0.1", self.server.port())).is_err() {
             // Old servers fall over some statements of their own tests.
-            Err(_) => {
-                self.server.restart().await;
-                Client::connect(&endpoint).await.expect("the server takes connections after a restart")
-            }
-        };
-        let mut client = client;
+            self.server.restart().await;
+        }
+        let mut client = super::root(&self.server).await;
         let settings =
             ["SET NAMES utf8mb4", "SET sql_mode = ''", "SET foreign_key_checks = 0", "SET timestamp = 1600000000"];
         for setting in settings {
@@ -159,6 +145,10 @@ impl<'a> Lab<'a> {
         if statement.body_opaque {
             return Outcome::Opaque;
         }
+        // Temporary tables go with their session.
+        if std::mem::replace(&mut self.temporary_left, statement.temporary) {
+            self.client = None;
+        }
         self.clear().await;
         let set_up = match self.run_mended(candidate).await {
             Ok(set_up) => set_up,
@@ -192,9 +182,6 @@ impl<'a> Lab<'a> {
             self.show(&naming.database(database), &mut after).await;
         }
         let new_shown = self.shown_temporary(new_temporary).await;
-        if statement.temporary {
-            self.client = None;
-        }
         compare(&before, &after, naming, &databases, (&old_shown, &new_shown))
     }
 

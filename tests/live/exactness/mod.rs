@@ -17,8 +17,11 @@ mod shown;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use replproxy::ddl::{Class, Role, analyze};
+use replproxy::secret::Secret;
+use replproxy::source::{Client, Endpoint, TlsMode};
 
 use crate::ddl_corpus::{context, statements};
 use crate::support::fleet::Version;
@@ -60,6 +63,22 @@ struct Tally {
     opaque: usize,
 }
 
+/// A session of root, in our own client: it takes text in any character set, and one statement at a time.
+pub(super) async fn root(server: &Server) -> Client {
+    let endpoint = Endpoint {
+        host: "127.0.0.1".into(),
+        port: server.port(),
+        user: "root".into(),
+        password: Secret::new(""),
+        tls: TlsMode::Preferred,
+        tls_ca: None,
+        tls_cert: None,
+        tls_key: None,
+        connect_timeout: Duration::from_secs(20),
+    };
+    Client::connect(&endpoint).await.expect("the server takes root's connection")
+}
+
 fn sample() -> usize {
     std::env::var("REPLPROXY_EXACTNESS").ok().and_then(|text| text.parse().ok()).unwrap_or(SAMPLE).max(1)
 }
@@ -72,6 +91,7 @@ async fn rewritten_statements_run_and_show_the_same(version: Version, key: &str,
     let options = ServerOptions::new()
         .without_binlog()
         .arg("--log-bin-trust-function-creators=1")
+        .arg("--event-scheduler=OFF")
         .arg("--innodb-doublewrite=0")
         .arg("--secure-file-priv=");
     let Some(server) = unless_available(Server::start(version, options).await) else { return };
