@@ -88,7 +88,7 @@ fn status_object(healthy: bool) -> Value {
             "last_error": { "code": "RPX-4001", "origin": "configuration", "message": "CREATE\u{1b}[2J TRIGGER", "next": "look", "at": "2026-01-01T00:00:00Z" },
             "coordinates": { "mode": "source", "why": "names do not grow" },
             "events_received": 10, "bytes_received": 1000, "events_sent": 5, "bytes_sent": 500, "transactions_sent": 2, "attaches": 1,
-            "replicas_attached": 0, "lag_seconds": null,
+            "replicas_attached": 0, "upstream_connections": 0, "lag_seconds": null,
             "statements": {
                 "counted": [{ "action": "skip", "reason": "unsupported", "rule": "ddl.unsupported", "count": 1 }],
                 "last": [{ "action": "skip", "rule": "ddl.unsupported", "reason": "unsupported", "kind": "create_trigger",

@@ -139,6 +139,12 @@ impl Event {
         Ok(Self { header, raw, checksum })
     }
 
+    /// The same event in other memory: `raw` has the same bytes.
+    pub fn with_raw(self, raw: Bytes) -> Self {
+        debug_assert_eq!(self.raw, raw);
+        Self { raw, ..self }
+    }
+
     /// Builds an event from its parts: length and checksum are filled in.
     pub fn build(header: Header, body: &[&[u8]], checksum: ChecksumAlgorithm) -> Self {
         let body_length: usize = body.iter().map(|part| part.len()).sum();

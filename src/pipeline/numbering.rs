@@ -275,6 +275,13 @@ fn lengthen(event: &Event, gap: usize) -> Option<Event> {
     }
 }
 
+/// A pad of another replica's stream as a pad of this replica's; `None` where the event is no pad. Streams that have pads have
+/// no other IGNORABLE events.
+pub fn restamped_pad(event: &Event, replica_server_id: u32) -> Option<Event> {
+    (event.event_type() == EventType::IGNORABLE)
+        .then(|| event.with_header(|header| header.server_id = replica_server_id))
+}
+
 /// The name under which a file is served: `bin.000007` becomes `bin.rp5f3c9a.000007`.
 pub fn served_file_name(file: &[u8], fingerprint: &str) -> Vec<u8> {
     let split = file.iter().rposition(|&byte| byte == b'.').unwrap_or(file.len());

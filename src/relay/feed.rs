@@ -5,16 +5,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::binlog::{Event, EventType, Header, Vendor, flags};
+use crate::binlog::{Event, EventType, HEADER_LENGTH, Header, Vendor, flags};
 use crate::fault::{Code, Fault};
 use crate::pipeline::coordinates::FilePosition;
 use crate::pipeline::{Seek, Stop, Stream};
 use crate::replica::backend::FeedState;
 use crate::source::{DumpStart, EventStream, SourceFacts};
-use crate::telemetry::{PolicedStatement, RouteTelemetry, StatementAction};
+use crate::telemetry::{PolicedStatement, RouteTelemetry, StatementAction, Upstream};
 
 use super::identity::Lease;
 use super::index::{Index, Mark, fingerprint, is_due};
+use super::place::{Place, Rendering};
 use super::start::{LARGEST_POSITION, Start};
 
 /// So many bytes are put out before the replica's session gets to write them.
@@ -31,6 +32,8 @@ pub(super) struct RouteFeed {
     /// Waits until the events before it have been written.
     pending: Option<Fault>,
     boundary: bool,
+    /// What the receiver counted at the last boundary.
+    whole: u64,
     /// The source's last word was a heartbeat.
     idle: bool,
     follows_gtid: bool,
@@ -39,7 +42,29 @@ pub(super) struct RouteFeed {
     /// What a receiver counts where the source's stream begins, until its first event has come.
     served: Option<u64>,
     marks: Option<Marks>,
+    /// What the bytes depend on, where other replicas may get the same; `None` for a stream that is no other's.
+    rendering: Option<Arc<Rendering>>,
+    /// Time of the FORMAT_DESCRIPTION of the source's file.
+    created: u32,
+    /// Name of the source's file, as it stands in places.
+    file: Arc<[u8]>,
+    last: Option<Last>,
+    /// The place after the last event, where it is one at which another stream can be joined.
+    place: Option<Place>,
+    /// The places in what was put out, as (events before it, place), while somebody wants them.
+    places: Option<Vec<(usize, Place)>>,
+    _upstream: Upstream,
     _identity: Lease,
+}
+
+/// The last event that came, as far as places go by it.
+#[derive(Debug, Clone, Copy)]
+struct Last {
+    header: Header,
+    /// Its last four bytes.
+    raw_end: Option<u32>,
+    /// The position that it tells, if it is a heartbeat of a GTID stream in the file at hand.
+    beat: Option<u64>,
 }
 
 /// Boundaries are remembered under this rendering.
@@ -63,6 +88,8 @@ pub(super) struct Parts {
     pub(super) replica: Vendor,
     /// Where boundaries are remembered, and as which rendering.
     pub(super) index: Option<(Arc<Index>, String)>,
+    /// What the bytes depend on, where other replicas may get the same.
+    pub(super) rendering: Option<Arc<Rendering>>,
 }
 
 impl RouteFeed {
@@ -73,6 +100,13 @@ impl RouteFeed {
         let (file, served) = (start.from.file, start.numbering);
         let seek = start.target.map(|target| Seek::new(target, &served, parts.replica, receiver, file));
         Self {
+            _upstream: parts.telemetry.upstream(),
+            rendering: parts.rendering,
+            created: 0,
+            last: None,
+            file: Arc::default(),
+            place: None,
+            places: None,
             source_name: parts.source_name,
             facts: parts.facts,
             events: parts.events,
@@ -81,6 +115,7 @@ impl RouteFeed {
             seek,
             pending: None,
             boundary: true,
+            whole: 0,
             idle: false,
             follows_gtid,
             primed: parts.primed,
@@ -105,9 +140,35 @@ impl RouteFeed {
         self.stream.served_position()
     }
 
+    /// Where the receiver is that has been sent all whole groups, and nothing of the one at hand.
+    pub(super) fn boundary_position(&self) -> FilePosition {
+        let at = self.stream.served_position();
+        FilePosition { file: at.file.clone(), position: if self.boundary { at.position } else { self.whole } }
+    }
+
     /// Whether the replica's place in the file is still looked for: nothing has been put out.
     pub(super) fn is_seeking(&self) -> bool {
         self.seek.is_some()
+    }
+
+    /// What the bytes depend on, where other replicas may get the same.
+    pub(super) fn rendering(&self) -> Option<&Arc<Rendering>> {
+        self.rendering.as_ref()
+    }
+
+    /// Where the stream stands, if it is a place at which another stream can be joined.
+    pub(super) fn place(&self) -> Option<&Place> {
+        self.place.as_ref().filter(|_| self.pending.is_none() && self.primed.is_empty())
+    }
+
+    /// From here on places are noted for [`RouteFeed::take_places`].
+    pub(super) fn note_places(&mut self) {
+        self.places = Some(Vec::new());
+    }
+
+    /// The places in what the last call put out, each with the number of events before it.
+    pub(super) fn take_places(&mut self) -> Vec<(usize, Place)> {
+        self.places.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// See [`crate::replica::backend::Feed::at_boundary`].
@@ -131,6 +192,49 @@ impl RouteFeed {
             Some(raw) => Ok(Some(raw)),
             None => self.events.next().await.map_err(|error| error.fault(&self.source_name)),
         }
+    }
+
+    /// Sees whether the stream now stands at a place at which it is the same as any other of its rendering: between two
+    /// groups, after something that the source's file has.
+    fn note_place(&mut self, put_out: usize) {
+        self.place = None;
+        let Some(Last { header, raw_end, beat }) = self.last else { return };
+        let mut source = self.stream.source_position().position;
+        let event = match header.event_type {
+            // A FORMAT_DESCRIPTION follows.
+            EventType::ROTATE => {
+                self.created = 0;
+                return;
+            }
+            EventType::FORMAT_DESCRIPTION => {
+                self.created = header.timestamp;
+                if self.follows_gtid && header.log_pos == 0 {
+                    return;
+                }
+                None
+            }
+            // What a GTID replica has is left out, and the source says by a heartbeat how far it has come.
+            EventType::HEARTBEAT | EventType::HEARTBEAT_V2 => {
+                source = source.max(beat.unwrap_or(0));
+                None
+            }
+            _ if header.flags & flags::ARTIFICIAL != 0 => return,
+            _ => Some((header.timestamp, raw_end.unwrap_or(0))),
+        };
+        if !self.boundary || self.seek.is_some() || self.created == 0 {
+            return;
+        }
+        if *self.file != *self.stream.source_position().file {
+            self.file = self.stream.source_position().file.as_slice().into();
+        }
+        let served = self.stream.served_position().position;
+        let place = Place { file: Arc::clone(&self.file), created: self.created, source, served, event };
+        if let Some(places) = &mut self.places
+            && !(event.is_none() && places.last().is_some_and(|(_, last)| last.source == source))
+        {
+            places.push((put_out, place.clone()));
+        }
+        self.place = Some(place);
     }
 
     fn remember(&mut self, raw: &[u8], header: &Header) {
@@ -202,6 +306,11 @@ impl RouteFeed {
         self.idle =
             header.is_some_and(|header| matches!(header.event_type, EventType::HEARTBEAT | EventType::HEARTBEAT_V2));
         let start = out.len();
+        if self.boundary {
+            self.whole = self.stream.served_position().position;
+        }
+        let raw_end = raw.last_chunk().map(|bytes| u32::from_le_bytes(*bytes));
+        let beat = header.filter(|_| self.idle && self.follows_gtid && self.is_of_this_file(&raw));
         let pushed = self.stream.push(raw, out);
         let rotated = header.is_some_and(|header| header.event_type == EventType::ROTATE);
         if rotated && let Some(served) = self.served.take() {
@@ -225,6 +334,8 @@ impl RouteFeed {
         self.look_for_place(start, pushed.as_ref().is_ok_and(|step| step.boundary), out)?;
         let step = pushed.map_err(|Stop { fault, .. }| fault)?;
         self.boundary = step.boundary;
+        self.last = header.map(|header| Last { header, raw_end, beat: beat.map(|beat| u64::from(beat.log_pos)) });
+        self.note_place(out.len());
         Ok(())
     }
 
@@ -234,6 +345,7 @@ impl RouteFeed {
         let step = self.stream.pay(out);
         self.look_for_place(start, step.boundary, out)?;
         self.boundary = step.boundary;
+        self.note_place(out.len());
         Ok(())
     }
 
@@ -252,5 +364,12 @@ impl RouteFeed {
             }
         }
         Ok(())
+    }
+
+    /// Whether a heartbeat names the file that the stream is in.
+    fn is_of_this_file(&self, heartbeat: &[u8]) -> bool {
+        let checksum = self.stream.format().map_or(0, |format| format.checksum.length());
+        let name = heartbeat.get(HEADER_LENGTH..heartbeat.len().saturating_sub(checksum));
+        name.is_some_and(|name| name == self.stream.source_position().file)
     }
 }

@@ -9,9 +9,18 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::source::Identity;
+
+/// How long a replica waits for an id when all are in use. Replicas that have caught up give theirs back, so that a thousand
+/// that come at once all get in. Less than the time after which replicas take their source for dead (60 s), since they
+/// hear nothing meanwhile.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// Namespace of the uuids; any fixed value will do.
 const NAMESPACE: Uuid = Uuid::from_u128(0x7e1c_5a0e_6f3d_4b0c_9a57_3d2f_81c6_04b9);
@@ -20,6 +29,8 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x7e1c_5a0e_6f3d_4b0c_9a57_3d2f_81c6_04b
 #[derive(Debug)]
 pub struct Identities {
     block: Range<u32>,
+    /// As many as there are ids; who waits gets one in the order of coming.
+    free: Arc<Semaphore>,
     in_use: Mutex<InUse>,
 }
 
@@ -33,11 +44,14 @@ struct InUse {
 impl Identities {
     /// `count` ids from `first` on.
     pub fn new(first: u32, count: u32) -> Arc<Self> {
-        Arc::new(Self { block: first..first.saturating_add(count), in_use: Mutex::default() })
+        let block = first..first.saturating_add(count);
+        let free = Arc::new(Semaphore::new(block.len()));
+        Arc::new(Self { block, free, in_use: Mutex::default() })
     }
 
-    /// An identity for one stream of the replica that `replica` names; `None` when all ids are in use.
-    pub fn take(self: &Arc<Self>, replica: String) -> Option<Lease> {
+    /// An identity for one stream of the replica that `replica` names; `None` when all ids are in use for too long.
+    pub async fn take(self: &Arc<Self>, replica: String) -> Option<Lease> {
+        let permit = timeout(LONGEST_WAIT, Arc::clone(&self.free).acquire_owned()).await.ok()?.ok()?;
         let mut in_use = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
         let server_id = self.block.clone().find(|id| !in_use.server_ids.contains(id))?;
         in_use.server_ids.insert(server_id);
@@ -46,7 +60,7 @@ impl Identities {
         ordinals.insert(ordinal);
         let name = format!("{} {replica} {ordinal}", self.block.start);
         let uuid = Uuid::new_v5(&NAMESPACE, name.as_bytes());
-        Some(Lease { identities: Arc::clone(self), server_id, uuid, replica, ordinal })
+        Some(Lease { identities: Arc::clone(self), server_id, uuid, replica, ordinal, _permit: permit })
     }
 }
 
@@ -58,6 +72,8 @@ pub struct Lease {
     uuid: Uuid,
     replica: String,
     ordinal: u32,
+    /// Given back after the id is, because it is dropped after it.
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Lease {
@@ -84,19 +100,30 @@ impl Drop for Lease {
 mod tests {
     use super::*;
 
-    #[test]
-    fn streams_that_are_open_at_once_differ_and_a_replica_that_comes_back_is_the_same() {
+    #[tokio::test(start_paused = true)]
+    async fn streams_that_are_open_at_once_differ_and_a_replica_that_comes_back_is_the_same() {
         let identities = Identities::new(100, 3);
-        let first = identities.take("shop a".to_owned()).expect("free").identity();
-        let again = identities.take("shop a".to_owned()).expect("free");
+        let first = identities.take("shop a".to_owned()).await.expect("free").identity();
+        let again = identities.take("shop a".to_owned()).await.expect("free");
         assert_eq!(first.uuid, again.identity().uuid);
-        let channel = identities.take("shop a".to_owned()).expect("free");
-        let other = identities.take("shop b".to_owned()).expect("free");
-        assert!(identities.take("shop c".to_owned()).is_none());
+        let channel = identities.take("shop a".to_owned()).await.expect("free");
+        let other = identities.take("shop b".to_owned()).await.expect("free");
+        assert!(identities.take("shop c".to_owned()).await.is_none());
         let ids = [&again, &channel, &other].map(|lease| lease.identity());
         assert!(ids[0].uuid != ids[1].uuid && ids[1].uuid != ids[2].uuid && ids[0].uuid != ids[2].uuid);
         assert!(ids[0].server_id != ids[1].server_id && ids[1].server_id != ids[2].server_id);
-        let elsewhere = Identities::new(100, 3).take("shop a".to_owned()).expect("free").identity();
+        let elsewhere = Identities::new(100, 3).take("shop a".to_owned()).await.expect("free").identity();
         assert_eq!(elsewhere.uuid, first.uuid);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_comes_when_all_ids_are_in_use_gets_the_next_that_is_given_back() {
+        let identities = Identities::new(100, 1);
+        let first = identities.take("shop a".to_owned()).await.expect("free");
+        let (second, ()) = tokio::join!(identities.take("shop b".to_owned()), async {
+            tokio::time::sleep(LONGEST_WAIT / 2).await;
+            drop(first);
+        });
+        assert_eq!(second.expect("given back").identity().server_id, 100);
     }
 }

@@ -11,16 +11,16 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tracing::{info, warn};
-use uuid::Uuid;
 
-use crate::binlog::{Event, EventType, Gtid, MariaDbGtid, TaggedGtid};
+use crate::binlog::Event;
 use crate::fault::{Code, Fault};
-use crate::gtid::{GtidSet, MariaDbGtidText, MariaDbPosition, Sid};
 use crate::pipeline::coordinates::FilePosition;
-use crate::replica::backend::{BoxFuture, Feed, FeedState, ReplicaRequest, ReplicaStart};
+use crate::replica::backend::{FeedState, ReplicaRequest, ReplicaStart};
 use crate::source::SourceFacts;
 
 use super::feed::RouteFeed;
+use super::place::{Place, Rendering};
+use super::progress::Progress;
 use super::servers::{Servers, identity};
 use super::{Asker, Core};
 
@@ -29,125 +29,36 @@ const RECONNECT_LIMIT: Duration = Duration::from_secs(60);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// The variable in which MariaDB replicas say where they are.
-const CONNECT_STATE: &str = "slave_connect_state";
-
-/// The variable in which MariaDB replicas say where the stream shall end.
-const UNTIL: &str = "slave_until_gtid";
-
-/// What a replica has been sent, as far as it is needed to go on.
-#[derive(Debug)]
-enum Progress {
-    /// File and position: the feed itself knows.
-    Position,
-    MySql {
-        set: GtidSet,
-        open: Option<(Sid, u64)>,
-    },
-    MariaDb {
-        position: MariaDbPosition,
-        open: Option<MariaDbGtidText>,
-    },
-    /// A GTID that could not be read.
-    Lost,
-}
-
-impl Progress {
-    fn of(start: &ReplicaStart) -> Self {
-        match start {
-            ReplicaStart::FilePosition(_) => Self::Position,
-            ReplicaStart::MySqlGtid(set) => {
-                GtidSet::decode(set).map_or(Self::Lost, |set| Self::MySql { set, open: None })
-            }
-            ReplicaStart::MariaDbGtid(state) => {
-                state.parse().map_or(Self::Lost, |position| Self::MariaDb { position, open: None })
-            }
-        }
-    }
-
-    /// One event went out.
-    fn sent(&mut self, event: &Event) {
-        match (&mut *self, event.event_type()) {
-            (Self::MySql { .. }, EventType::GTID | EventType::GTID_TAGGED) => {
-                self.close();
-                match (self, gtid(event)) {
-                    (Self::MySql { open, .. }, Some(gtid)) => *open = Some(gtid),
-                    (progress, _) => *progress = Self::Lost,
-                }
-            }
-            (Self::MariaDb { .. }, EventType::MARIADB_GTID) => {
-                self.close();
-                let server_id = event.header().server_id;
-                match (self, MariaDbGtid::read(event.body())) {
-                    (Self::MariaDb { open, .. }, Ok(MariaDbGtid { sequence, domain, .. })) => {
-                        *open = Some(MariaDbGtidText { domain, server_id, sequence });
-                    }
-                    (progress, _) => *progress = Self::Lost,
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// The group at hand is complete.
-    fn close(&mut self) {
-        match self {
-            Self::MySql { set, open } => {
-                if let Some((sid, number)) = open.take() {
-                    set.insert(sid, number);
-                }
-            }
-            Self::MariaDb { position, open } => {
-                if let Some(gtid) = open.take() {
-                    position.advance(gtid);
-                }
-            }
-            Self::Position | Self::Lost => {}
-        }
-    }
-
-    /// The request of a replica that has all this; `None` where that is not known.
-    fn request(&self, request: &ReplicaRequest, served: FilePosition) -> Option<ReplicaRequest> {
-        let mut request = request.clone();
-        request.start = match self {
-            Self::Position => ReplicaStart::FilePosition(served),
-            Self::MySql { set, .. } => ReplicaStart::MySqlGtid(set.encode().into()),
-            Self::MariaDb { position, .. } => {
-                let state = position.to_string();
-                for (name, value) in &mut request.replica.gtid_variables {
-                    if name == CONNECT_STATE {
-                        value.clone_from(&state);
-                    }
-                }
-                ReplicaStart::MariaDbGtid(state)
-            }
-            Self::Lost => return None,
-        };
-        Some(request)
-    }
-}
-
-/// The GTID of a MySQL source's GTID event.
-fn gtid(event: &Event) -> Option<(Sid, u64)> {
-    if event.event_type() == EventType::GTID_TAGGED {
-        let TaggedGtid { uuid, tag, number, .. } = TaggedGtid::read(event.body()).ok()?;
-        return Some((Sid { uuid, tag }, number));
-    }
-    let gtid = Gtid::read(event.body()).ok()?;
-    Some((Sid { uuid: Uuid::from_bytes(gtid.sid), tag: String::new() }, gtid.gno))
-}
-
 enum State {
     Streaming(Box<RouteFeed>),
-    Reconnecting(Reconnecting),
+    Reconnecting(Reopening),
 }
 
-/// The task that asks for the stream again. It ends with whoever waits for it.
-struct Reconnecting {
+/// The task that asks for a stream again. It ends with whoever waits for it.
+pub(super) struct Reopening {
     task: JoinHandle<Result<RouteFeed, Fault>>,
 }
 
-impl Drop for Reconnecting {
+impl Reopening {
+    /// Asks for a stream again until it comes or the time is up. `fault` is why the last one ended, where it was lost.
+    pub(super) fn begin(
+        core: &Arc<Core>,
+        request: ReplicaRequest,
+        before: &Arc<SourceFacts>,
+        fault: Option<Fault>,
+    ) -> Self {
+        Self { task: tokio::spawn(again(Arc::clone(core), request, Arc::clone(before), fault)) }
+    }
+
+    /// Waits for the stream. Cancel-safe.
+    pub(super) async fn wait(&mut self) -> Result<RouteFeed, Fault> {
+        (&mut self.task)
+            .await
+            .unwrap_or_else(|error| Err(Fault::new(Code::Internal, format!("reconnecting failed: {error}"))))
+    }
+}
+
+impl Drop for Reopening {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -161,16 +72,76 @@ pub(super) struct LastingFeed {
     facts: Arc<SourceFacts>,
     progress: Progress,
     state: State,
+    /// Places are noted, also in streams that are opened later.
+    notes_places: bool,
+    /// How often the stream was asked for again.
+    epoch: u32,
 }
 
 impl LastingFeed {
     pub(super) fn new(core: Arc<Core>, request: ReplicaRequest, feed: RouteFeed) -> Self {
         let progress = Progress::of(&request.start);
         let facts = Arc::clone(feed.facts());
-        Self { core, request, facts, progress, state: State::Streaming(Box::new(feed)) }
+        let state = State::Streaming(Box::new(feed));
+        Self { core, request, facts, progress, state, notes_places: false, epoch: 0 }
     }
 
-    async fn fill(&mut self, out: &mut Vec<Event>) -> Result<FeedState, Fault> {
+    /// The server that the replica's handshake was about.
+    pub(super) fn facts(&self) -> &Arc<SourceFacts> {
+        &self.facts
+    }
+
+    /// What the replica has, as far as it is known.
+    pub(super) fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// What the stream's bytes depend on, where other replicas may get the same.
+    pub(super) fn rendering(&self) -> Option<&Arc<Rendering>> {
+        self.feed().and_then(RouteFeed::rendering)
+    }
+
+    /// See [`RouteFeed::place`].
+    pub(super) fn place(&self) -> Option<&Place> {
+        self.feed().and_then(RouteFeed::place)
+    }
+
+    /// Where the receiver of the replica is.
+    pub(super) fn served_position(&self) -> Option<&FilePosition> {
+        self.feed().map(RouteFeed::served_position)
+    }
+
+    /// See [`RouteFeed::note_places`].
+    pub(super) fn note_places(&mut self) {
+        self.notes_places = true;
+        if let State::Streaming(feed) = &mut self.state {
+            feed.note_places();
+        }
+    }
+
+    /// See [`RouteFeed::take_places`].
+    pub(super) fn take_places(&mut self) -> Vec<(usize, Place)> {
+        match &mut self.state {
+            State::Streaming(feed) => feed.take_places(),
+            State::Reconnecting(_) => Vec::new(),
+        }
+    }
+
+    /// How often the stream was asked for again.
+    pub(super) fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    fn feed(&self) -> Option<&RouteFeed> {
+        match &self.state {
+            State::Streaming(feed) => Some(feed),
+            State::Reconnecting(_) => None,
+        }
+    }
+
+    /// As [`crate::replica::backend::Feed::next`]. `restarts`: nothing of a group that is not complete was passed on, so that the
+    /// stream can be asked for again from the group's start.
+    pub(super) async fn fill(&mut self, out: &mut Vec<Event>, restarts: bool) -> Result<FeedState, Fault> {
         match &mut self.state {
             State::Streaming(feed) => {
                 let start = out.len();
@@ -185,18 +156,19 @@ impl LastingFeed {
                         if state == FeedState::EndOfStream && !self.may_end() {
                             // What a server does when it is stopped.
                             let fault = Fault::new(Code::SourceLost, "the source ended the stream");
-                            return self.reconnect(fault);
+                            return self.reconnect(fault, restarts);
                         }
                         Ok(state)
                     }
-                    Err(fault) if is_transient(fault.code) => self.reconnect(fault),
+                    Err(fault) if is_transient(fault.code) => self.reconnect(fault, restarts),
                     Err(fault) => Err(fault),
                 }
             }
             State::Reconnecting(reconnecting) => {
-                let feed = (&mut reconnecting.task)
-                    .await
-                    .unwrap_or_else(|error| Err(Fault::new(Code::Internal, format!("reconnecting failed: {error}"))))?;
+                let mut feed = reconnecting.wait().await?;
+                if self.notes_places {
+                    feed.note_places();
+                }
                 self.state = State::Streaming(Box::new(feed));
                 Ok(FeedState::More)
             }
@@ -205,26 +177,41 @@ impl LastingFeed {
 
     /// Whether the replica asked for a stream with an end: to the last event there is, or up to a GTID.
     fn may_end(&self) -> bool {
-        self.request.non_blocking || self.request.replica.gtid_variables.iter().any(|(name, _)| name == UNTIL)
+        has_end(&self.request)
     }
 
     /// Asks for the stream again, if it is known from where.
-    fn reconnect(&mut self, fault: Fault) -> Result<FeedState, Fault> {
+    fn reconnect(&mut self, fault: Fault, restarts: bool) -> Result<FeedState, Fault> {
         let State::Streaming(feed) = &self.state else { return Err(fault) };
-        let (served, whole) = (feed.served_position().clone(), feed.is_at_boundary());
+        let (served, whole) = (feed.boundary_position(), feed.is_at_boundary());
         let request =
             if feed.is_seeking() { Some(self.request.clone()) } else { self.progress.request(&self.request, served) };
-        let Some(request) = request.filter(|_| (whole || feed.is_seeking()) && !self.may_end()) else {
+        let Some(request) = request.filter(|_| (whole || restarts || feed.is_seeking()) && !self.may_end()) else {
             return Err(fault);
         };
         self.core.telemetry.failed(&fault);
         self.leave();
         // A stream that is lost again before it has found its place is asked for from the same place.
         self.request = request.clone();
-        let task = tokio::spawn(again(Arc::clone(&self.core), request, Arc::clone(&self.facts), fault));
+        self.epoch = self.epoch.wrapping_add(1);
         // The old stream ends here, so that its identity is free for the new one.
-        self.state = State::Reconnecting(Reconnecting { task });
+        self.state = State::Reconnecting(Reopening::begin(&self.core, request, &self.facts, Some(fault)));
         Ok(FeedState::More)
+    }
+
+    /// See [`crate::replica::backend::Feed::at_boundary`].
+    pub(super) fn is_at_boundary(&self) -> bool {
+        self.feed().is_none_or(RouteFeed::is_at_boundary)
+    }
+
+    /// See [`crate::replica::backend::Feed::heartbeat_position`].
+    pub(super) fn heartbeat_position(&self) -> Option<FilePosition> {
+        self.feed().and_then(RouteFeed::heartbeat_position)
+    }
+
+    /// See [`crate::replica::backend::Feed::is_caught_up`].
+    pub(super) fn is_caught_up(&self) -> bool {
+        self.feed().is_some_and(RouteFeed::is_caught_up)
     }
 }
 
@@ -233,6 +220,7 @@ impl LastingFeed {
     fn leave(&self) {
         if let (State::Streaming(feed), ReplicaStart::FilePosition(from)) = (&self.state, &self.request.start)
             && !feed.is_seeking()
+            && !self.notes_places
         {
             let to = feed.served_position().clone();
             self.core.servers.left(&self.request.replica, &identity(feed.facts()), from.clone(), to);
@@ -247,24 +235,43 @@ impl Drop for LastingFeed {
 }
 
 fn is_transient(code: Code) -> bool {
-    matches!(code, Code::SourceLost | Code::SourceSilent | Code::SourceUnreachable | Code::ServerBehind)
+    matches!(
+        code,
+        Code::SourceLost
+            | Code::SourceSilent
+            | Code::SourceUnreachable
+            | Code::ServerBehind
+            | Code::IdentitiesExhausted
+    )
+}
+
+/// The variable in which MariaDB replicas say where the stream shall end.
+const UNTIL: &str = "slave_until_gtid";
+
+/// Whether a replica asked for a stream with an end: to the last event there is, or up to a GTID.
+pub(super) fn has_end(request: &ReplicaRequest) -> bool {
+    request.non_blocking || request.replica.gtid_variables.iter().any(|(name, _)| name == UNTIL)
 }
 
 async fn again(
     core: Arc<Core>,
     request: ReplicaRequest,
     before: Arc<SourceFacts>,
-    fault: Fault,
+    fault: Option<Fault>,
 ) -> Result<RouteFeed, Fault> {
     let (route, began) = (core.telemetry.route().to_owned(), Instant::now());
     let by_gtid = !matches!(request.start, ReplicaStart::FilePosition(_));
-    warn!(route, error = %fault, "the source is lost: connecting again while the replica waits");
-    let (mut pause, mut last) = (FIRST_PAUSE, fault.code);
-    loop {
+    let (mut pause, mut last) = (FIRST_PAUSE, fault.as_ref().map(|fault| fault.code));
+    if let Some(fault) = &fault {
+        warn!(route, error = %fault, "the source is lost: connecting again while the replica waits");
         sleep(pause).await;
+    }
+    loop {
         match core.open(&request, Asker::Process).await {
             Ok(feed) if identity(feed.facts()) == identity(&before) => {
-                info!(route, seconds = began.elapsed().as_secs_f32(), "the source is back: the stream goes on");
+                if last.is_some() {
+                    info!(route, seconds = began.elapsed().as_secs_f32(), "the source is back: the stream goes on");
+                }
                 return Ok(feed);
             }
             // Positions that another server may not serve were refused before.
@@ -278,39 +285,13 @@ async fn again(
                 return Err(Fault::new(Code::SourceLost, message));
             }
             Err(fault) if is_transient(fault.code) && began.elapsed() < RECONNECT_LIMIT => {
-                if std::mem::replace(&mut last, fault.code) != fault.code {
+                if last.replace(fault.code) != Some(fault.code) {
                     warn!(route, error = %fault, "still connecting");
                 }
+                sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
             Err(fault) => return Err(fault),
-        }
-    }
-}
-
-impl Feed for LastingFeed {
-    fn next<'a>(&'a mut self, out: &'a mut Vec<Event>) -> BoxFuture<'a, Result<FeedState, Fault>> {
-        Box::pin(self.fill(out))
-    }
-
-    fn at_boundary(&self) -> bool {
-        match &self.state {
-            State::Streaming(feed) => feed.is_at_boundary(),
-            State::Reconnecting(_) => true,
-        }
-    }
-
-    fn heartbeat_position(&self) -> Option<FilePosition> {
-        match &self.state {
-            State::Streaming(feed) => feed.heartbeat_position(),
-            State::Reconnecting(_) => None,
-        }
-    }
-
-    fn is_caught_up(&self) -> bool {
-        match &self.state {
-            State::Streaming(feed) => feed.is_caught_up(),
-            State::Reconnecting(_) => false,
         }
     }
 }

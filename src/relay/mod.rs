@@ -5,8 +5,13 @@ mod identity;
 mod index;
 mod journal;
 mod lasting;
+mod place;
+mod progress;
+mod replica_feed;
+mod ring;
 mod servers;
 mod start;
+mod tail;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,16 +28,20 @@ use crate::pipeline::policy::Choice;
 use crate::pipeline::rules::RuleSet;
 use crate::pipeline::{MAX_LENGTH_BUFFER, Numbering, Stream, StreamOptions, Target, XaMemory};
 use crate::replica::backend::{Backend, BoxFuture, Feed, ReplicaRequest, ReplicaStart};
-use crate::source::{Client, DumpRequest, Endpoint, EventStream, ResultSet, SourceError, SourceFacts};
+use crate::source::{Client, DumpRequest, DumpStart, Endpoint, EventStream, ResultSet, SourceError, SourceFacts};
 use crate::telemetry::{Coordinates, RouteTelemetry, SourceContact};
 
 use feed::{Parts, RouteFeed};
 pub use identity::{Identities, Lease};
 use index::Index;
 pub use journal::RouteJournal;
-use lasting::LastingFeed;
+use lasting::has_end;
+use place::Rendering;
+use progress::CONNECT_STATE;
+use replica_feed::ReplicaFeed;
 use servers::{Reached, Servers, identity};
 use start::Start;
+use tail::Tails;
 
 /// How often the source speaks when it has nothing to say.
 const SOURCE_HEARTBEAT: Duration = Duration::from_secs(5);
@@ -59,9 +68,12 @@ struct Core {
     identities: Arc<Identities>,
     telemetry: Arc<RouteTelemetry>,
     facts: Mutex<Option<(Instant, Arc<SourceFacts>)>>,
+    /// Held while the source is asked for its facts; the last time that it could not be.
+    asking: tokio::sync::Mutex<Option<(Instant, Fault)>>,
     index: Arc<Index>,
     xa: XaMemory,
     journal: Arc<RouteJournal>,
+    tails: Tails,
 }
 
 impl RouteBackend {
@@ -74,15 +86,17 @@ impl RouteBackend {
         telemetry: Arc<RouteTelemetry>,
         journal: Arc<RouteJournal>,
     ) -> Self {
-        let (facts, index, xa) = (Mutex::default(), Arc::default(), XaMemory::default());
+        let (facts, index, xa, tails) = (Mutex::default(), Arc::default(), XaMemory::default(), Tails::default());
+        let asking = tokio::sync::Mutex::default();
         let servers = Servers::new(source_name.clone(), servers);
-        let core = Core { source_name, servers, rules, identities, telemetry, facts, index, xa, journal };
+        let core =
+            Core { source_name, servers, rules, identities, telemetry, facts, asking, index, xa, journal, tails };
         Self { core: Arc::new(core) }
     }
 
     async fn start(&self, request: ReplicaRequest) -> Result<Box<dyn Feed>, Fault> {
         let feed = self.core.open(&request, Asker::Replica).await?;
-        Ok(Box::new(LastingFeed::new(Arc::clone(&self.core), request, feed)))
+        Ok(Box::new(ReplicaFeed::new(Arc::clone(&self.core), request, feed)))
     }
 }
 
@@ -113,12 +127,32 @@ impl Core {
     }
 
     async fn current_facts(&self) -> Result<Arc<SourceFacts>, Fault> {
-        let known = self.facts.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((at, facts)) = known
-            && at.elapsed() < FACTS_AGE
-        {
+        let fresh = || {
+            let known = self.facts.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            known.filter(|(at, _)| at.elapsed() < FACTS_AGE).map(|(_, facts)| facts)
+        };
+        if let Some(facts) = fresh() {
             return Ok(facts);
         }
+        // One asks for all that come meanwhile, and its failure is theirs too.
+        let came = Instant::now();
+        let mut last_failure = self.asking.lock().await;
+        if let Some(facts) = fresh() {
+            return Ok(facts);
+        }
+        if let Some((at, fault)) = &*last_failure
+            && *at >= came
+        {
+            return Err(fault.clone());
+        }
+        let facts = self.ask_for_facts().await;
+        if let Err(fault) = &facts {
+            *last_failure = Some((Instant::now(), fault.clone()));
+        }
+        facts
+    }
+
+    async fn ask_for_facts(&self) -> Result<Arc<SourceFacts>, Fault> {
         let (client, facts) = self.connect(None).await?;
         client.quit().await;
         Ok(facts)
@@ -132,6 +166,11 @@ impl Core {
     }
 
     async fn open(&self, request: &ReplicaRequest, asker: Asker) -> Result<RouteFeed, Fault> {
+        // Who waits for an identity holds no connection to the source.
+        let replica = request.replica.uuid.clone().unwrap_or_else(|| request.replica.server_id.to_string());
+        let lease = self.identities.take(format!("{} {replica}", self.telemetry.route())).await.ok_or_else(|| {
+            Fault::new(Code::IdentitiesExhausted, "no server id is left for another stream from the source")
+        })?;
         let (mut client, facts) = self.connect(Some(request)).await?;
         let rules = if facts.lower_case_table_names == 0 {
             Arc::clone(&self.rules)
@@ -148,10 +187,6 @@ impl Core {
         let (mode, why) = start::coordinates(&rules, request);
         self.telemetry.numbered(Coordinates { mode, why });
 
-        let replica = request.replica.uuid.clone().unwrap_or_else(|| request.replica.server_id.to_string());
-        let lease = self.identities.take(format!("{} {replica}", self.telemetry.route())).ok_or_else(|| {
-            Fault::new(Code::IdentitiesExhausted, "no server id is left for another stream from the source")
-        })?;
         let mut flags = if request.non_blocking { BINLOG_DUMP_NON_BLOCK } else { 0 };
         if facts.version.vendor == Vendor::MariaDb && rules.is_transparent() {
             flags |= request.flags & BINLOG_SEND_ANNOTATE_ROWS;
@@ -167,6 +202,23 @@ impl Core {
         // In coordinates of the route's own a file has to come out the same for every replica, whatever its version.
         let version = request.replica.version.as_ref().map(|version| version.number);
         let version = version.filter(|_| !matches!(start.numbering, Numbering::Served { .. }));
+        let shared = Rendering {
+            // What passes through as it is is the same for every version.
+            word: shared_word(
+                &asked.server,
+                &rendering,
+                facts.lower_case_table_names,
+                version.filter(|_| !rules.is_transparent()),
+                flags,
+                &start,
+                request,
+            ),
+            counts: !matches!(start.numbering, Numbering::Source),
+            pads: match start.numbering {
+                Numbering::SourcePadded { replica_server_id } => Some(replica_server_id),
+                Numbering::Source | Numbering::Served { .. } => None,
+            },
+        };
         let options = StreamOptions {
             numbering: start.numbering.clone(),
             replica: vendor,
@@ -176,6 +228,7 @@ impl Core {
         };
         Ok(RouteFeed::new(Parts {
             facts,
+            rendering: (!has_end(request)).then(|| Arc::new(shared)),
             source_name: self.source_name.clone(),
             events,
             primed,
@@ -284,6 +337,34 @@ enum Asker {
     Replica,
     /// This process, again: it knows what the replica was sent.
     Process,
+}
+
+/// A word that is the same for all streams that are the same from a common place on, but for the server id in pads.
+fn shared_word(
+    source: &str,
+    rendering: &str,
+    lower_case_table_names: u8,
+    version: Option<u32>,
+    flags: u16,
+    start: &Start,
+    request: &ReplicaRequest,
+) -> String {
+    let numbering = match start.numbering {
+        Numbering::Source => "source",
+        Numbering::SourcePadded { .. } => "padded",
+        Numbering::Served { .. } => "served",
+    };
+    let mode = match start.dump {
+        DumpStart::FilePosition { .. } => "file",
+        DumpStart::GtidSet(_) | DumpStart::MariaDbGtid => "gtid",
+    };
+    // What a MariaDB replica set for its source's session, but for where it is.
+    let session = request.replica.gtid_variables.iter().filter(|(name, _)| mode == "gtid" && name != CONNECT_STATE);
+    let session: Vec<_> = session.map(|(name, value)| format!("{name}={value:?}")).collect();
+    format!(
+        "{source} {rendering} {lower_case_table_names} {version:?} {flags} {numbering} {mode} {}",
+        session.join(" ")
+    )
 }
 
 /// How every stream of one request is asked for.

@@ -54,6 +54,11 @@ pub trait Feed: Send {
     fn is_caught_up(&self) -> bool {
         false
     }
+
+    /// Whether the events come from a stream that the replica shares with others.
+    fn is_live(&self) -> bool {
+        false
+    }
 }
 
 /// What a replica asked for.

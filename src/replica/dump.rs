@@ -229,6 +229,7 @@ async fn run<S: AsyncRead + AsyncWrite + Unpin>(
                         guard.update(|attached| attached.state = SessionState::Streaming);
                     }
                 }
+                telemetry.on_live_tail(feed.is_live());
                 if feed.is_caught_up() {
                     telemetry.caught_up();
                 }

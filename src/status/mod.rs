@@ -74,6 +74,9 @@ pub struct RouteStatus {
     pub attaches: u64,
     /// Replicas that stream now.
     pub replicas_attached: usize,
+    /// Streams that are open at the source for them: one for all replicas on the live tail, and one for each other.
+    #[serde(default)]
+    pub upstream_connections: u64,
     /// How many seconds old the newest event was when it was sent, for the slowest of them; 0 while the source has
     /// nothing more.
     pub lag_seconds: Option<u64>,
@@ -210,6 +213,10 @@ pub struct ReplicaStatus {
     pub bytes_sent: u64,
     /// Transactions sent.
     pub transactions_sent: u64,
+    /// `live`: on the route's live tail, which costs the source one stream for all. `private`: catching up, or a stream with
+    /// an end, on a source connection of its own.
+    #[serde(default)]
+    pub feed: String,
     /// How many seconds old the newest event was when it was sent: about 0 for a replica that keeps up, and 0 while the
     /// source has nothing more.
     pub lag_seconds: Option<u64>,
@@ -275,6 +282,7 @@ impl RouteStatus {
             transactions_sent: picture.transactions,
             attaches: picture.attaches,
             replicas_attached: picture.sessions.len(),
+            upstream_connections: picture.upstreams,
             lag_seconds: picture.sessions.iter().filter_map(|session| session.lag_seconds).max(),
             statements: StatementsStatus { counted: counted.collect(), last: last.collect() },
             remembered: picture.remembered.iter().map(RememberedStatus::new).collect(),
@@ -312,6 +320,7 @@ pub fn replicas_of(route: &str, picture: &RoutePicture) -> Vec<ReplicaStatus> {
         events_sent: session.events,
         bytes_sent: session.bytes,
         transactions_sent: session.transactions,
+        feed: if session.live { "live" } else { "private" }.to_owned(),
         lag_seconds: session.lag_seconds,
     };
     picture.sessions.iter().map(replica).collect()

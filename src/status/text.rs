@@ -48,8 +48,13 @@ fn render_route(text: &mut String, route: &RouteStatus, status: &Status) {
     let _ = writeln!(text, ", rules {}", route.rules_fingerprint);
     let _ = writeln!(
         text,
-        "  {} events in, {} out, {} transactions, {} attached, {} attaches",
-        route.events_received, route.events_sent, route.transactions_sent, route.replicas_attached, route.attaches
+        "  {} events in, {} out, {} transactions, {} attached, {} attaches, {} source connections",
+        route.events_received,
+        route.events_sent,
+        route.transactions_sent,
+        route.replicas_attached,
+        route.attaches,
+        route.upstream_connections
     );
     if let Some(error) = &route.last_error {
         let standing = if route.healthy { "last error (over)" } else { "error" };
@@ -92,12 +97,13 @@ fn render_route(text: &mut String, route: &RouteStatus, status: &Status) {
         let version = replica.version.as_deref().unwrap_or("version not told");
         let _ = writeln!(
             text,
-            "  replica {} ({}) from {}: sent up to {}:{}, {lag}, attached since {}",
+            "  replica {} ({}) from {}: sent up to {}:{}, {lag}, {}, attached since {}",
             replica.server_id,
             Escaped(version),
             replica.peer,
             Escaped(&replica.file),
             replica.position,
+            if replica.feed == "live" { "on the live tail" } else { "on a source connection of its own" },
             replica.attached_at
         );
     }

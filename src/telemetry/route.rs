@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -166,6 +166,7 @@ pub struct RouteTelemetry {
     transactions: Tally,
     attaches: Tally,
     replicas: Gauge,
+    upstreams: AtomicU64,
     lag: Gauge,
     healthy: Gauge,
     statements: Mutex<Statements>,
@@ -187,6 +188,7 @@ struct Session {
     /// How old the newest event was when it was sent, in seconds; `NO_LAG` before the first event with a time.
     lag: AtomicU64,
     position: Mutex<(String, u64)>,
+    live: AtomicBool,
 }
 
 /// Read-only picture of one attached replica.
@@ -208,6 +210,8 @@ pub struct SessionPicture {
     pub position: u64,
     /// How many seconds after its time the newest event was sent; `None` before the first event with a time.
     pub lag_seconds: Option<u64>,
+    /// Whether it is on the live tail, which it shares with others, rather than on a source connection of its own.
+    pub live: bool,
 }
 
 /// Read-only picture of one route.
@@ -237,6 +241,8 @@ pub struct RoutePicture {
     pub source: Option<SourceContact>,
     /// Attached replicas.
     pub sessions: Vec<SessionPicture>,
+    /// Streams that are open at the source.
+    pub upstreams: u64,
 }
 
 /// The state stays usable when a thread panicked while it held the lock: every update is a whole one.
@@ -270,6 +276,7 @@ impl RouteTelemetry {
             transactions: label(names::TRANSACTIONS),
             attaches: label(names::ATTACHES),
             replicas: gauge!(names::REPLICAS, names::LABEL_ROUTE => route.clone()),
+            upstreams: AtomicU64::new(0),
             lag: gauge!(names::LAG, names::LABEL_ROUTE => route.clone()),
             healthy: gauge!(names::HEALTHY, names::LABEL_ROUTE => route.clone()),
             statements: Mutex::default(),
@@ -364,6 +371,7 @@ impl RouteTelemetry {
             transactions: AtomicU64::new(0),
             lag: AtomicU64::new(NO_LAG),
             position: Mutex::default(),
+            live: AtomicBool::new(false),
         });
         let id = self.next_session.fetch_add(1, Ordering::Relaxed);
         let mut sessions = lock(&self.sessions);
@@ -424,7 +432,25 @@ impl RouteTelemetry {
             remembered: lock(&self.remembered).clone(),
             source: lock(&self.source).clone(),
             sessions,
+            upstreams: self.upstreams.load(Ordering::Relaxed),
         }
+    }
+
+    /// A stream was opened at the source. Drop the handle when it ends.
+    pub fn upstream(self: &Arc<Self>) -> Upstream {
+        self.upstreams.fetch_add(1, Ordering::Relaxed);
+        Upstream { route: Arc::clone(self) }
+    }
+}
+
+/// One stream that is open at the source, in the count of these.
+pub struct Upstream {
+    route: Arc<RouteTelemetry>,
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.route.upstreams.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -447,6 +473,7 @@ impl Session {
             file,
             position,
             lag_seconds: (lag != NO_LAG).then_some(lag),
+            live: self.live.load(Ordering::Relaxed),
         }
     }
 }
@@ -462,6 +489,11 @@ impl SessionTelemetry {
     /// The source has no more than what was sent.
     pub fn caught_up(&self) {
         self.session.lag.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether the replica is on the live tail.
+    pub fn on_live_tail(&self, live: bool) {
+        self.session.live.store(live, Ordering::Relaxed);
     }
 
     /// A batch went out: events and their bytes, transactions that ended in it, the time of its newest event with one

@@ -21,5 +21,6 @@ mod resets;
 mod serve;
 mod stuck;
 mod tagged;
+mod tail;
 mod topologies;
 mod until;

@@ -1,0 +1,149 @@
+//! What a replica has been sent, as far as it is needed to go on somewhere else.
+
+use uuid::Uuid;
+
+use crate::binlog::{Event, EventType, Gtid, MariaDbGtid, TaggedGtid};
+use crate::gtid::{GtidSet, MariaDbGtidText, MariaDbPosition, Sid};
+use crate::pipeline::coordinates::FilePosition;
+use crate::replica::backend::{ReplicaRequest, ReplicaStart};
+
+/// The variable in which MariaDB replicas say where they are.
+pub(super) const CONNECT_STATE: &str = "slave_connect_state";
+
+/// What a replica has been sent, as far as it is needed to go on.
+#[derive(Debug, Clone)]
+pub(super) enum Progress {
+    /// File and position: the feed itself knows.
+    Position,
+    MySql {
+        set: GtidSet,
+        open: Option<(Sid, u64)>,
+    },
+    MariaDb {
+        position: MariaDbPosition,
+        open: Option<MariaDbGtidText>,
+    },
+    /// A GTID that could not be read.
+    Lost,
+}
+
+impl Progress {
+    pub(super) fn of(start: &ReplicaStart) -> Self {
+        match start {
+            ReplicaStart::FilePosition(_) => Self::Position,
+            ReplicaStart::MySqlGtid(set) => {
+                GtidSet::decode(set).map_or(Self::Lost, |set| Self::MySql { set, open: None })
+            }
+            ReplicaStart::MariaDbGtid(state) => {
+                state.parse().map_or(Self::Lost, |position| Self::MariaDb { position, open: None })
+            }
+        }
+    }
+
+    /// One event went out.
+    pub(super) fn sent(&mut self, event: &Event) {
+        match (&mut *self, event.event_type()) {
+            (Self::MySql { .. }, EventType::GTID | EventType::GTID_TAGGED) => {
+                self.close();
+                match (self, gtid(event)) {
+                    (Self::MySql { open, .. }, Some(gtid)) => *open = Some(gtid),
+                    (progress, _) => *progress = Self::Lost,
+                }
+            }
+            (Self::MariaDb { .. }, EventType::MARIADB_GTID) => {
+                self.close();
+                let server_id = event.header().server_id;
+                match (self, MariaDbGtid::read(event.body())) {
+                    (Self::MariaDb { open, .. }, Ok(MariaDbGtid { sequence, domain, .. })) => {
+                        *open = Some(MariaDbGtidText { domain, server_id, sequence });
+                    }
+                    (progress, _) => *progress = Self::Lost,
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The group at hand is complete.
+    pub(super) fn close(&mut self) {
+        match self {
+            Self::MySql { set, open } => {
+                if let Some((sid, number)) = open.take() {
+                    set.insert(sid, number);
+                }
+            }
+            Self::MariaDb { position, open } => {
+                if let Some(gtid) = open.take() {
+                    position.advance(gtid);
+                }
+            }
+            Self::Position | Self::Lost => {}
+        }
+    }
+
+    /// The request of a replica that has all this; `None` where that is not known.
+    pub(super) fn request(&self, request: &ReplicaRequest, served: FilePosition) -> Option<ReplicaRequest> {
+        let mut request = request.clone();
+        request.start = match self {
+            Self::Position => ReplicaStart::FilePosition(served),
+            Self::MySql { set, .. } => ReplicaStart::MySqlGtid(set.encode().into()),
+            Self::MariaDb { position, .. } => {
+                let state = position.to_string();
+                for (name, value) in &mut request.replica.gtid_variables {
+                    if name == CONNECT_STATE {
+                        value.clone_from(&state);
+                    }
+                }
+                ReplicaStart::MariaDbGtid(state)
+            }
+            Self::Lost => return None,
+        };
+        Some(request)
+    }
+
+    /// Whether a replica with this progress misses nothing when it goes on with another stream of the same place in the log.
+    ///
+    /// `other` is what that stream's source was told to leave out and what it has sent since; `later` is what of that comes
+    /// after the place. A source leaves out for good what it was told once, so all of `other` must be here or come.
+    pub(super) fn can_follow<'a>(&self, other: &Self, later: impl Iterator<Item = &'a Event>, whole: bool) -> bool {
+        let mut reached = self.clone();
+        for event in later {
+            reached.sent(event);
+        }
+        if whole {
+            reached.close();
+        }
+        match (&reached, other) {
+            (Self::Position, Self::Position) => true,
+            (Self::MySql { set, .. }, Self::MySql { set: other, .. }) => other.is_subset(set),
+            // A source that does not have a domain's GTID yet leaves that domain out up to it.
+            (Self::MariaDb { position, .. }, Self::MariaDb { position: other, .. }) => position == other,
+            _ => false,
+        }
+    }
+
+    /// The replica goes by file and position.
+    pub(super) fn is_position(&self) -> bool {
+        matches!(self, Self::Position)
+    }
+
+    /// Whether the group that this event begins is one that the replica has: its own source would leave it out.
+    pub(super) fn has(&self, event: &Event) -> bool {
+        match self {
+            Self::MySql { set, .. } if matches!(event.event_type(), EventType::GTID | EventType::GTID_TAGGED) => {
+                gtid(event).is_some_and(|(sid, number)| set.contains(&sid, number))
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The GTID of a MySQL source's GTID event.
+fn gtid(event: &Event) -> Option<(Sid, u64)> {
+    if event.event_type() == EventType::GTID_TAGGED {
+        let TaggedGtid { uuid, tag, number, .. } = TaggedGtid::read(event.body()).ok()?;
+        return Some((Sid { uuid, tag }, number));
+    }
+    let gtid = Gtid::read(event.body()).ok()?;
+    Some((Sid { uuid: Uuid::from_bytes(gtid.sid), tag: String::new() }, gtid.gno))
+}

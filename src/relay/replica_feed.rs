@@ -1,0 +1,308 @@
+//! What one replica is served from: a stream of its own while it catches up, then the live tail.
+
+use std::future::ready;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tracing::{debug, info};
+
+use crate::binlog::{Event, EventType};
+use crate::fault::{Code, Fault};
+use crate::pipeline::coordinates::{FilePosition, ReceiverPosition};
+use crate::pipeline::restamped_pad;
+use crate::replica::backend::{BoxFuture, Feed, FeedState, ReplicaRequest, ReplicaStart};
+use crate::source::SourceFacts;
+
+use super::Core;
+use super::feed::RouteFeed;
+use super::lasting::{LastingFeed, Reopening};
+use super::place::Place;
+use super::progress::Progress;
+use super::ring::{Batch, Taken};
+use super::servers::identity;
+use super::tail::Reader;
+
+/// A source that says nothing for so long has nothing more for now.
+const CAUGHT_UP_PAUSE: Duration = Duration::from_millis(10);
+/// The pause grows up to this while the tail is elsewhere.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Neither has one that had to be waited for so many times in a row.
+const CAUGHT_UP_WAITS: u32 = 8;
+
+enum State {
+    Private(Box<LastingFeed>),
+    Live(Box<Live>),
+    /// On the way from the tail back to a stream of its own.
+    Leaving(Reopening, ReplicaRequest),
+}
+
+/// On the live tail.
+struct Live {
+    reader: Reader,
+    progress: Progress,
+    receiver: ReceiverPosition,
+    /// The last event ended a group, or was in none.
+    whole: bool,
+    /// The group at hand is one that the replica has.
+    leaving_out: bool,
+    idle: bool,
+    /// Where the source's stream stands after the last batch.
+    place: Option<Place>,
+}
+
+/// The feed of one replica.
+pub(super) struct ReplicaFeed {
+    core: Arc<Core>,
+    request: ReplicaRequest,
+    /// The server that the replica's handshake was about.
+    facts: Arc<SourceFacts>,
+    state: State,
+    /// How often in a row the source had to be waited for.
+    waits: u32,
+    pause: Duration,
+}
+
+impl ReplicaFeed {
+    pub(super) fn new(core: Arc<Core>, request: ReplicaRequest, feed: RouteFeed) -> Self {
+        let private = LastingFeed::new(Arc::clone(&core), request.clone(), feed);
+        let facts = Arc::clone(private.facts());
+        Self { core, request, facts, state: State::Private(Box::new(private)), waits: 0, pause: CAUGHT_UP_PAUSE }
+    }
+
+    /// What a replica by file and position was sent on the tail is remembered with the server that it came from; on a stream of
+    /// its own that stream does so.
+    fn remember_place(&self) {
+        if let (State::Live(live), ReplicaStart::FilePosition(from)) = (&self.state, &self.request.start) {
+            let to = live.receiver.at().clone();
+            self.core.servers.left(&self.request.replica, &identity(&self.facts), from.clone(), to);
+        }
+    }
+
+    async fn fill(&mut self, out: &mut Vec<Event>) -> Result<FeedState, Fault> {
+        match &mut self.state {
+            State::Private(_) => self.fill_private(out).await,
+            State::Live(live) => {
+                let taken = live.take().await;
+                self.pass_on(taken, out)
+            }
+            State::Leaving(reopening, request) => {
+                let feed = reopening.wait().await?;
+                let private = LastingFeed::new(Arc::clone(&self.core), request.clone(), feed);
+                self.state = State::Private(Box::new(private));
+                Ok(FeedState::More)
+            }
+        }
+    }
+
+    async fn fill_private(&mut self, out: &mut Vec<Event>) -> Result<FeedState, Fault> {
+        loop {
+            if self.join() {
+                return Ok(FeedState::More);
+            }
+            let State::Private(feed) = &mut self.state else { return Ok(FeedState::More) };
+            let at_place = feed.rendering().is_some() && feed.place().is_some();
+            if at_place && self.waits >= CAUGHT_UP_WAITS && self.begin_tail() {
+                return Ok(FeedState::More);
+            }
+            let State::Private(feed) = &mut self.state else { return Ok(FeedState::More) };
+            let (filled, waited) = {
+                let mut filling = pin!(feed.fill(out, false));
+                let at_once = tokio::select! {
+                    biased;
+                    filled = &mut filling => Some(filled),
+                    () = ready(()) => None,
+                };
+                match at_once {
+                    Some(filled) => (Some(filled), false),
+                    None => tokio::select! {
+                        filled = &mut filling => (Some(filled), true),
+                        () = sleep(self.pause), if at_place => (None, true),
+                    },
+                }
+            };
+            let Some(filled) = filled else {
+                self.waits = CAUGHT_UP_WAITS;
+                self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+                continue;
+            };
+            self.waits = if waited { self.waits.saturating_add(1) } else { 0 };
+            if !out.is_empty() {
+                self.pause = CAUGHT_UP_PAUSE;
+            }
+            return filled;
+        }
+    }
+
+    /// Goes on with the tail, if the stream stands at a place of it.
+    fn join(&mut self) -> bool {
+        let State::Private(feed) = &self.state else { return false };
+        let (Some(rendering), Some(place)) = (feed.rendering(), feed.place()) else { return false };
+        match self.core.tails.join(rendering, place, feed.progress()) {
+            Some(reader) => {
+                // The stream and its identity go with this.
+                self.go_live(reader);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Makes the stream the tail, if there is none.
+    fn begin_tail(&mut self) -> bool {
+        let State::Private(feed) = &self.state else { return false };
+        let (Some(rendering), Some(place)) = (feed.rendering(), feed.place()) else { return false };
+        let begun = self.core.tails.begin(rendering, place.clone(), feed.progress());
+        let Some((reader, beginning)) = begun else { return false };
+        if let Some(feed) = self.go_live(reader) {
+            beginning.with(feed);
+        }
+        true
+    }
+
+    /// From here on the replica is on the tail. Gives back its own stream.
+    fn go_live(&mut self, reader: Reader) -> Option<Box<LastingFeed>> {
+        let State::Private(feed) = &self.state else { return None };
+        let at = feed.served_position().cloned().unwrap_or_default();
+        let live = Live {
+            reader,
+            progress: feed.progress().clone(),
+            receiver: ReceiverPosition::new(self.request.replica.vendor, at),
+            whole: true,
+            leaving_out: false,
+            idle: false,
+            place: feed.place().cloned(),
+        };
+        let server_id = self.request.replica.server_id;
+        debug!(route = self.core.telemetry.route(), server_id, "the replica is on the live tail");
+        self.pause = CAUGHT_UP_PAUSE;
+        self.waits = 0;
+        match std::mem::replace(&mut self.state, State::Live(Box::new(live))) {
+            State::Private(feed) => Some(feed),
+            State::Live(_) | State::Leaving(..) => None,
+        }
+    }
+
+    fn pass_on(&mut self, taken: Taken, out: &mut Vec<Event>) -> Result<FeedState, Fault> {
+        let State::Live(live) = &mut self.state else { return Ok(FeedState::More) };
+        match taken {
+            Taken::Batch(batch, skip) => {
+                live.pass_on(&batch, skip, self.request.replica.server_id, out);
+                live.idle = false;
+                Ok(FeedState::More)
+            }
+            Taken::Nothing { idle } => {
+                live.idle = idle;
+                Ok(FeedState::More)
+            }
+            Taken::FellOff if live.whole => {
+                let server_id = self.request.replica.server_id;
+                info!(route = self.core.telemetry.route(), server_id, "the replica is too slow for the live tail");
+                self.leave(None)
+            }
+            Taken::FellOff => {
+                let message =
+                    "the replica is behind, inside a transaction that is larger than what the live tail keeps";
+                Err(Fault::new(Code::ReplicaStuck, message))
+            }
+            // The source ended the tail's stream: it may still serve the replica's own.
+            Taken::Ended(fault) if fault.code == Code::SourceRefusedDump && live.whole => self.leave(Some(fault)),
+            Taken::Ended(fault) if fault.code == Code::SourceRefusedDump => {
+                Err(Fault::new(Code::SourceLost, fault.message))
+            }
+            Taken::Ended(fault) => Err(fault),
+        }
+    }
+
+    /// Back to a stream of its own, from the end of what the replica has.
+    fn leave(&mut self, fault: Option<Fault>) -> Result<FeedState, Fault> {
+        let State::Live(live) = &self.state else { return Ok(FeedState::More) };
+        let Some(request) = live.progress.request(&self.request, live.receiver.at().clone()) else {
+            return Err(Fault::new(Code::Internal, "what the replica has is not known"));
+        };
+        let reopening = Reopening::begin(&self.core, request.clone(), &self.facts, fault);
+        self.remember_place();
+        self.state = State::Leaving(reopening, request);
+        Ok(FeedState::More)
+    }
+}
+
+impl Drop for ReplicaFeed {
+    fn drop(&mut self) {
+        self.remember_place();
+    }
+}
+
+impl Live {
+    /// What comes next, or the news that there is nothing more.
+    async fn take(&mut self) -> Taken {
+        loop {
+            match self.reader.take() {
+                Taken::Nothing { idle } if idle == self.idle => self.reader.news().await,
+                taken => return taken,
+            }
+        }
+    }
+
+    /// Puts out what the replica needs of a batch: not the groups that it has, and pads with its own server id.
+    fn pass_on(&mut self, batch: &Batch, skip: usize, server_id: u32, out: &mut Vec<Event>) {
+        let pads = self.reader.pads().filter(|pads| *pads != server_id);
+        for event in &batch.events[skip..] {
+            match event.event_type() {
+                EventType::GTID | EventType::GTID_TAGGED => self.leaving_out = self.progress.has(event),
+                EventType::ROTATE | EventType::FORMAT_DESCRIPTION | EventType::PREVIOUS_GTIDS | EventType::STOP => {
+                    self.leaving_out = false;
+                }
+                _ => {}
+            }
+            if self.leaving_out {
+                continue;
+            }
+            self.progress.sent(event);
+            let event = pads.and_then(|_| restamped_pad(event, server_id)).unwrap_or_else(|| event.clone());
+            self.receiver.receive(&event);
+            out.push(event);
+        }
+        self.whole = batch.whole;
+        self.leaving_out &= !batch.whole;
+        if batch.whole {
+            self.progress.close();
+        }
+        self.place = batch.place().cloned();
+    }
+}
+
+impl Feed for ReplicaFeed {
+    fn next<'a>(&'a mut self, out: &'a mut Vec<Event>) -> BoxFuture<'a, Result<FeedState, Fault>> {
+        Box::pin(self.fill(out))
+    }
+
+    fn at_boundary(&self) -> bool {
+        match &self.state {
+            State::Private(feed) => feed.is_at_boundary(),
+            State::Live(live) => live.whole,
+            State::Leaving(..) => true,
+        }
+    }
+
+    fn heartbeat_position(&self) -> Option<FilePosition> {
+        match &self.state {
+            State::Private(feed) => feed.heartbeat_position(),
+            State::Live(live) if !live.progress.is_position() => live.place.as_ref().map(Place::source_position),
+            State::Live(_) | State::Leaving(..) => None,
+        }
+    }
+
+    fn is_caught_up(&self) -> bool {
+        match &self.state {
+            State::Private(feed) => feed.is_caught_up(),
+            State::Live(live) => live.idle,
+            State::Leaving(..) => false,
+        }
+    }
+
+    fn is_live(&self) -> bool {
+        matches!(self.state, State::Live(_))
+    }
+}

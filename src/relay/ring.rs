@@ -1,0 +1,385 @@
+//! The last events of a live tail, for readers that are at different places in it. Bounded by bytes; who is too slow falls off.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::binlog::Event;
+use crate::fault::Fault;
+
+use super::place::{Place, Rendering};
+use super::progress::Progress;
+
+/// Events up to this size are copied out of the source's read buffer, which a slice of it would keep alive as a whole.
+const COPIED_EVENT: usize = 64 << 10;
+
+/// What a batch, an event and a place take besides the events' bytes.
+const BATCH_OVERHEAD: usize = 256;
+const EVENT_OVERHEAD: usize = size_of::<Event>();
+const PLACE_OVERHEAD: usize = size_of::<(usize, Place)>();
+
+/// Events that came together.
+#[derive(Debug)]
+pub(super) struct Batch {
+    /// The events in the order of the stream.
+    pub(super) events: Vec<Event>,
+    /// Places at which the stream can be joined, each with the number of events before it.
+    places: Vec<(usize, Place)>,
+    /// The last event ends a group, or is in none.
+    pub(super) whole: bool,
+    bytes: usize,
+}
+
+impl Batch {
+    /// Puts events together in memory of their own.
+    pub(super) fn new(events: Vec<Event>, places: Vec<(usize, Place)>, whole: bool) -> Self {
+        let events = compact(events);
+        let payload: usize = events.iter().map(|event| event.raw().len()).sum();
+        let bytes = BATCH_OVERHEAD + payload + events.len() * EVENT_OVERHEAD + places.len() * PLACE_OVERHEAD;
+        Self { events, places, whole, bytes }
+    }
+
+    /// The place after the last event, if it is one.
+    pub(super) fn place(&self) -> Option<&Place> {
+        self.places.last().filter(|(before, _)| *before == self.events.len()).map(|(_, place)| place)
+    }
+}
+
+/// The same events, the small ones in one piece of memory.
+fn compact(events: Vec<Event>) -> Vec<Event> {
+    let is_small = |event: &Event| event.raw().len() <= COPIED_EVENT;
+    let total = events.iter().filter(|event| is_small(event)).map(|event| event.raw().len()).sum();
+    let mut memory = BytesMut::with_capacity(total);
+    for event in events.iter().filter(|event| is_small(event)) {
+        memory.extend_from_slice(event.raw());
+    }
+    let mut memory: Bytes = memory.freeze();
+    let moved = |event: Event| match is_small(&event) {
+        true => {
+            let raw = memory.split_to(event.raw().len());
+            event.with_raw(raw)
+        }
+        false => event,
+    };
+    events.into_iter().map(moved).collect()
+}
+
+/// What comes next for a reader.
+#[derive(Debug)]
+pub(super) enum Taken {
+    /// These events, without the first so many.
+    Batch(Arc<Batch>, usize),
+    /// Nothing yet. `idle`: the source has said that it has no more.
+    Nothing { idle: bool },
+    /// The reader was too slow: what comes next for it is here no longer.
+    FellOff,
+    /// Nothing more will come.
+    Ended(Fault),
+}
+
+/// Where a reader is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Cursor {
+    batch: u64,
+    skip: usize,
+}
+
+/// The ring.
+#[derive(Debug)]
+pub(super) struct Ring {
+    /// Number of the first batch that is here.
+    first: u64,
+    batches: VecDeque<Arc<Batch>>,
+    bytes: usize,
+    limit: usize,
+    rendering: Arc<Rendering>,
+    /// Streams can be joined from this batch on: what is before it is another server's.
+    joinable: u64,
+    /// What the source was told to leave out, and all that came since.
+    progress: Progress,
+    /// Where the stream stood before the first batch of all.
+    origin: Option<Place>,
+    idle: bool,
+    end: Option<Fault>,
+}
+
+impl Ring {
+    /// An empty ring of at most `limit` bytes, or one batch, whatever its size.
+    pub(super) fn new(limit: usize, rendering: Arc<Rendering>, progress: Progress, origin: Place) -> Self {
+        Self {
+            rendering,
+            joinable: 0,
+            first: 0,
+            batches: VecDeque::new(),
+            bytes: 0,
+            limit,
+            progress,
+            origin: Some(origin),
+            idle: false,
+            end: None,
+        }
+    }
+
+    /// Appends a batch; older ones make room for it.
+    pub(super) fn push(&mut self, batch: Batch) {
+        for event in &batch.events {
+            self.progress.sent(event);
+        }
+        if batch.whole {
+            self.progress.close();
+        }
+        self.bytes += batch.bytes;
+        self.batches.push_back(Arc::new(batch));
+        while self.bytes > self.limit
+            && self.batches.len() > 1
+            && let Some(oldest) = self.batches.pop_front()
+        {
+            self.bytes -= oldest.bytes;
+            self.first += 1;
+            self.origin = None;
+        }
+        self.idle = false;
+    }
+
+    /// Whether the source has said that it has no more than what is here. True when that is news.
+    pub(super) fn set_idle(&mut self, idle: bool) -> bool {
+        std::mem::replace(&mut self.idle, idle) != idle
+    }
+
+    /// Nothing more will come.
+    pub(super) fn end(&mut self, fault: Fault) {
+        self.end.get_or_insert(fault);
+    }
+
+    /// Whether streams of this rendering can be joined here.
+    pub(super) fn is_of(&self, rendering: &Rendering) -> bool {
+        self.end.is_none() && self.rendering.is_same(rendering)
+    }
+
+    /// The stream goes on as this one: a GTID stream can come from another server, whose places are others.
+    pub(super) fn goes_on_as(&mut self, rendering: &Arc<Rendering>) {
+        if !self.rendering.is_same(rendering) {
+            self.joinable = self.head().batch;
+            self.origin = None;
+        }
+        if !Arc::ptr_eq(&self.rendering, rendering) {
+            self.rendering = Arc::clone(rendering);
+        }
+    }
+
+    /// Behind the last batch.
+    pub(super) fn head(&self) -> Cursor {
+        Cursor { batch: self.first + self.batches.len() as u64, skip: 0 }
+    }
+
+    /// Where a stream that stands at `place` goes on here, and the server id in the pads. `None` where the place is not here, or so far back that its reader
+    /// would soon fall off, or where the replica would miss something.
+    pub(super) fn find(
+        &self,
+        rendering: &Rendering,
+        place: &Place,
+        progress: &Progress,
+    ) -> Option<(Cursor, Option<u32>)> {
+        if !self.is_of(rendering) {
+            return None;
+        }
+        let (counts, mut behind) = (rendering.counts, 0);
+        let mut found = None;
+        'batches: for (index, batch) in self.batches.iter().enumerate().rev() {
+            if self.first + (index as u64) < self.joinable {
+                return None;
+            }
+            for (before, known) in batch.places.iter().rev() {
+                if known.is_same(place, counts) {
+                    let batch_number = self.first + index as u64;
+                    let at_end = *before == batch.events.len();
+                    found = Some(match at_end {
+                        true => (index + 1, Cursor { batch: batch_number + 1, skip: 0 }),
+                        false => (index, Cursor { batch: batch_number, skip: *before }),
+                    });
+                    break 'batches;
+                }
+            }
+            behind += batch.bytes;
+            if behind > self.limit / 4 {
+                return None;
+            }
+        }
+        let at_origin = || self.origin.as_ref().is_some_and(|origin| origin.is_same(place, counts));
+        let (index, cursor) = match found {
+            Some(found) => found,
+            None if at_origin() => (0, Cursor { batch: self.first, skip: 0 }),
+            None => return None,
+        };
+        let later = self.batches.range(index..).flat_map(|batch| &batch.events).skip(cursor.skip);
+        let whole = self.batches.back().is_none_or(|batch| batch.whole);
+        progress.can_follow(&self.progress, later, whole).then_some((cursor, self.rendering.pads))
+    }
+
+    /// What comes next at `cursor`, which moves on.
+    pub(super) fn take(&self, cursor: &mut Cursor) -> Taken {
+        let Some(index) = cursor.batch.checked_sub(self.first) else { return Taken::FellOff };
+        match self.batches.get(index as usize) {
+            Some(batch) => {
+                let skip = cursor.skip;
+                *cursor = Cursor { batch: cursor.batch + 1, skip: 0 };
+                Taken::Batch(Arc::clone(batch), skip)
+            }
+            None => match &self.end {
+                Some(fault) => Taken::Ended(fault.clone()),
+                None => Taken::Nothing { idle: self.idle },
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::binlog::{ChecksumAlgorithm, EventType, Header};
+
+    fn event(length: usize, number: u32) -> Event {
+        let header = Header {
+            timestamp: number,
+            event_type: EventType::XID,
+            server_id: 1,
+            event_length: 0,
+            log_pos: number,
+            flags: 0,
+        };
+        Event::build(header, &[&vec![0; length]], ChecksumAlgorithm::Crc32)
+    }
+
+    fn place(source: u64) -> Place {
+        Place { file: (*b"bin.1").into(), created: 9, source, served: source, event: Some((source as u32, 0)) }
+    }
+
+    /// Groups of one event each, that end at 100, 200, …
+    fn groups(numbers: impl IntoIterator<Item = u64>, length: usize) -> Batch {
+        let (mut events, mut places) = (Vec::new(), Vec::new());
+        for number in numbers {
+            events.push(event(length, number as u32));
+            places.push((events.len(), place(number * 100)));
+        }
+        Batch::new(events, places, true)
+    }
+
+    fn rendering(word: &str, counts: bool) -> Rendering {
+        Rendering { word: word.to_owned(), counts, pads: None }
+    }
+
+    fn ring(limit: usize) -> Ring {
+        Ring::new(limit, Arc::new(rendering("r", true)), Progress::Position, place(0))
+    }
+
+    fn find(ring: &Ring, place: Place) -> Option<Cursor> {
+        ring.find(&rendering("r", true), &place, &Progress::Position).map(|(cursor, _)| cursor)
+    }
+
+    fn numbers(ring: &Ring, cursor: &mut Cursor) -> Vec<u32> {
+        let mut all = Vec::new();
+        while let Taken::Batch(batch, skip) = ring.take(cursor) {
+            all.extend(batch.events[skip..].iter().map(|event| event.header().timestamp));
+        }
+        all
+    }
+
+    #[test]
+    fn a_stream_goes_on_right_after_the_place_where_it_stands() {
+        let mut ring = self::ring(1 << 20);
+        let find = |ring: &Ring, at: u64| find(ring, place(at));
+        assert_eq!(find(&ring, 0), Some(ring.head()), "nothing has come yet");
+        ring.push(groups(1..=3, 10));
+        ring.push(groups(4..=4, 10));
+        for (at, expected) in [(0, vec![1, 2, 3, 4]), (100, vec![2, 3, 4]), (300, vec![4]), (400, vec![])] {
+            let mut cursor = find(&ring, at).expect("a place in the ring");
+            assert_eq!(numbers(&ring, &mut cursor), expected, "after {at}");
+        }
+        assert_eq!(find(&ring, 150), None);
+        assert_eq!(find(&ring, 500), None, "ahead of the tail");
+    }
+
+    #[test]
+    fn another_file_or_another_event_of_the_same_position_is_another_place() {
+        let mut ring = self::ring(1 << 20);
+        ring.push(groups(1..=3, 10));
+        let find = |place: Place, counts| ring.find(&rendering("r", counts), &place, &Progress::Position).is_some();
+        assert!(find(place(200), true));
+        assert!(!find(Place { file: (*b"bin.2").into(), ..place(200) }, true));
+        assert!(!find(Place { created: 10, ..place(200) }, true), "the source was reset");
+        assert!(!find(Place { event: Some((200, 1)), ..place(200) }, true));
+        assert!(find(Place { event: None, ..place(200) }, true));
+        assert!(!find(Place { served: 201, ..place(200) }, true));
+        assert!(find(Place { served: 201, ..place(200) }, false));
+    }
+
+    #[test]
+    fn after_a_failover_only_places_of_the_new_server_can_be_joined() {
+        let mut ring = self::ring(1 << 20);
+        let mut reader = ring.head();
+        ring.push(groups([1], 10));
+        ring.goes_on_as(&Arc::new(rendering("r", true)));
+        assert!(find(&ring, place(100)).is_some(), "the same server");
+        ring.goes_on_as(&Arc::new(rendering("other", true)));
+        let on_other =
+            |ring: &Ring, at| ring.find(&rendering("other", true), &place(at), &Progress::Position).is_some();
+        assert!(find(&ring, place(100)).is_none() && !on_other(&ring, 100) && !on_other(&ring, 0));
+        ring.push(groups([2], 10));
+        assert!(on_other(&ring, 200) && !on_other(&ring, 100));
+        assert_eq!(numbers(&ring, &mut reader), [1, 2], "readers go on");
+    }
+
+    #[test]
+    fn readers_are_apart_and_who_is_too_slow_falls_off() {
+        let mut ring = self::ring(100_000);
+        let (mut fast, mut slow) = (ring.head(), ring.head());
+        for number in 1..=20 {
+            ring.push(groups([number], 10_000));
+            assert_eq!(numbers(&ring, &mut fast), [number as u32]);
+        }
+        assert!(matches!(ring.take(&mut slow), Taken::FellOff));
+        assert!(ring.bytes <= 100_000 && ring.batches.len() == 9, "{} bytes", ring.bytes);
+        assert!(find(&ring, place(1_900)).is_some());
+        assert_eq!(find(&ring, place(1_300)), None, "too far back to keep up");
+        assert_eq!(find(&ring, place(0)), None);
+    }
+
+    #[test]
+    fn an_event_larger_than_the_ring_passes_alone() {
+        let mut ring = self::ring(1_000);
+        let mut reader = ring.head();
+        ring.push(groups([1], 10));
+        ring.push(groups([2], 50_000));
+        assert_eq!(ring.batches.len(), 1);
+        assert!(matches!(ring.take(&mut reader), Taken::FellOff));
+        let mut reader = ring.head();
+        ring.push(groups([3], 10));
+        assert_eq!((numbers(&ring, &mut reader), ring.batches.len()), (vec![3], 1));
+    }
+
+    #[test]
+    fn an_end_comes_after_everything_before_it_and_idleness_is_told_once() {
+        let mut ring = self::ring(1_000);
+        let mut reader = ring.head();
+        ring.push(groups([1], 10));
+        assert!(ring.set_idle(true) && !ring.set_idle(true));
+        assert_eq!(numbers(&ring, &mut reader), [1]);
+        assert!(matches!(ring.take(&mut reader), Taken::Nothing { idle: true }));
+        ring.push(groups([2], 10));
+        ring.end(Fault::new(crate::fault::Code::SourceLost, "gone"));
+        assert_eq!(numbers(&ring, &mut reader), [2]);
+        assert!(matches!(ring.take(&mut reader), Taken::Ended(fault) if fault.message == "gone"));
+    }
+
+    #[test]
+    fn small_events_do_not_keep_the_buffer_alive_that_they_came_in() {
+        let buffer = Bytes::from([event(10, 1).raw().to_vec(), vec![0; 200_000]].concat());
+        let length = event(10, 1).raw().len();
+        let small = Event::new(buffer.slice(..length), ChecksumAlgorithm::Crc32).expect("whole");
+        let batch = Batch::new(vec![small, event(100_000, 2), event(5, 3)], Vec::new(), true);
+        assert!(buffer.is_unique());
+        let times: Vec<_> = batch.events.iter().map(|event| (event.header().timestamp, event.verify())).collect();
+        assert_eq!(times, [(1, Ok(())), (2, Ok(())), (3, Ok(()))]);
+    }
+}
