@@ -173,6 +173,7 @@ fn the_example_in_the_reference_is_a_good_configuration() {
         "rename_in",
         "reference",
         "online_ddl",
+        "definer",
         "allow",
         "deny",
     ] {

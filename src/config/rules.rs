@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::pipeline::policy::{
-    Choice, Policy, SUPPORTED_DDL, SUPPORTED_DML, UNSUPPORTED, canonical_kind, kind_aliases,
+    Account, Choice, Definer, Policy, SUPPORTED_DDL, SUPPORTED_DML, UNSUPPORTED, canonical_kind, kind_aliases,
 };
 use crate::pipeline::rules::{ExcludedOrigin, ObjectRule, Pattern, RuleSet, Template, parse_patterns};
 
@@ -203,6 +203,19 @@ fn read_policy(mut ddl: Section<'_, '_>, problems: &mut Problems<'_>) -> Policy 
     choice("rename_in", &[STOP, SKIP], &mut policy.rename_in);
     choice("reference", &[STOP, SKIP, FORWARD], &mut policy.reference);
     choice("online_ddl", &[STOP, FORWARD, ("fold", Choice::Fold)], &mut policy.online_ddl);
+    if let Some(text) = ddl.text("definer", problems) {
+        match &*text.value {
+            "keep" => policy.definer = Definer::Keep,
+            "strip" => policy.definer = Definer::Strip,
+            account => match Account::parse(account) {
+                Some(account) => policy.definer = Definer::Set(account),
+                None => problems.report(
+                    text.span,
+                    format!("`definer` is {account:?} and has to be \"keep\", \"strip\" or an account such as \"app@%\" (ASCII)"),
+                ),
+            },
+        }
+    }
     policy.allow = kinds(&mut ddl, "allow", problems);
     policy.deny = kinds(&mut ddl, "deny", problems);
     ddl.finish(problems);

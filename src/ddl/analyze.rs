@@ -17,6 +17,7 @@ pub fn analyze(sql: &[u8], context: &Context<'_>) -> Statement {
             control: Some(control),
             opens_transaction: false,
             temporary: false,
+            definer: None,
             body_opaque: false,
             doubt: None,
         };

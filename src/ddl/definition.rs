@@ -52,9 +52,10 @@ impl Parser<'_> {
                     self.take();
                 }
                 K::DEFINER if self.peek_at(1).is_symbol(b'=') => {
-                    self.take();
+                    let start = self.take().start;
                     self.take();
                     self.account();
+                    self.definer = Some(start..self.last_end);
                 }
                 K::ALGORITHM if self.peek_at(1).is_symbol(b'=') => {
                     self.take();
@@ -62,16 +63,24 @@ impl Parser<'_> {
                     self.take();
                 }
                 K::SQL if self.word_at(1) == K::SECURITY => {
+                    self.definer_place();
                     self.take();
                     self.take();
                     self.take();
                 }
                 K::AGGREGATE | K::ONLINE | K::OFFLINE => {
+                    self.definer_place();
                     self.take();
                 }
-                _ => return,
+                _ => return self.definer_place(),
             }
         }
+    }
+
+    /// Here DEFINER could stand, if it has not been seen.
+    fn definer_place(&mut self) {
+        let place = self.peek().start;
+        self.definer.get_or_insert(place..place);
     }
 
     fn create(&mut self) {

@@ -180,6 +180,8 @@ pub struct Statement {
     pub opens_transaction: bool,
     /// `CREATE TEMPORARY TABLE` / `DROP TEMPORARY TABLE`.
     pub temporary: bool,
+    /// `DEFINER = account` of a stored object, or an empty range where it could stand. Of CREATE and ALTER only.
+    pub definer: Option<Range<usize>>,
     /// The body of a routine, trigger, event or compound statement could not be read to its end with certainty (prepared
     /// statements, other languages): it may name objects that [`Statement::objects`] does not have.
     pub body_opaque: bool,

@@ -256,3 +256,37 @@ async fn a_renamed_table_is_followed_by_auto_position() {
 async fn a_renamed_table_is_followed_on_mariadb() {
     a_renamed_table_is_followed(Version::Mariadb1011, Mode::Gtid).await;
 }
+
+#[tokio::test]
+async fn what_is_defined_gets_the_routes_definer() {
+    let objects = "[[routes.border.objects]]\ndatabase = \"shop\"";
+    for version in [Version::Mysql57, Version::Mariadb1011] {
+        let ddl = "unsupported = \"forward\"\nreference = \"forward\"\ndefiner = \"app@%\"";
+        let started = Scene::start(version, Mode::FilePosition, objects, ddl).await;
+        let Some(scene) = unless_available(started) else { return };
+        scene
+            .replica
+            .script("SET sql_log_bin = 0; DROP DATABASE shop; GRANT ALL ON *.* TO app@'%' IDENTIFIED BY 'x'")
+            .await;
+        scene
+            .source
+            .script(
+                "CREATE DATABASE shop; USE shop; CREATE TABLE plain (id INT PRIMARY KEY, item VARCHAR(20));
+                 CREATE VIEW v AS SELECT * FROM plain; CREATE PROCEDURE p() SELECT 1; CREATE FUNCTION f() RETURNS INT DETERMINISTIC RETURN 1;
+                 CREATE TRIGGER tr BEFORE INSERT ON plain FOR EACH ROW SET NEW.item = 'x';
+                 CREATE EVENT e ON SCHEDULE EVERY 1 DAY DISABLE DO SELECT 1; ALTER EVENT e COMMENT 'c'; ALTER VIEW v AS SELECT id FROM plain",
+            )
+            .await;
+        scene.catch_up("shop.plain", "shop.plain", 1).await;
+        let definers = |server| {
+            let query = "SELECT GROUP_CONCAT(DISTINCT definer), COUNT(*) FROM (
+                SELECT definer FROM information_schema.views WHERE table_schema = 'shop'
+                UNION ALL SELECT definer FROM information_schema.routines WHERE routine_schema = 'shop'
+                UNION ALL SELECT definer FROM information_schema.triggers WHERE trigger_schema = 'shop'
+                UNION ALL SELECT definer FROM information_schema.events WHERE event_schema = 'shop') d";
+            Server::script(server, query)
+        };
+        assert_eq!(definers(&scene.source).await, [["root@127.0.0.1", "5"]], "{version:?}");
+        assert_eq!(definers(&scene.replica).await, [["app@%", "5"]], "{version:?}");
+    }
+}

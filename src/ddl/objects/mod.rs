@@ -12,6 +12,8 @@ mod scopes;
 mod tables;
 mod walk;
 
+use std::ops::Range;
+
 use super::keyword::Keyword;
 use super::lexer::{Lexer, Problem, Rules, Token, TokenKind};
 use super::{Class, Context, Control, DerivedName, Kind, ListItem, Object, ObjectType, Role, Statement};
@@ -68,7 +70,7 @@ pub(super) struct Parser<'a> {
     /// Borders of version comments before the token that was taken last.
     borders: u32,
     /// End of the token that was taken last.
-    last_end: usize,
+    pub(super) last_end: usize,
     /// Nothing more is read: the statement is beyond judging.
     ended: bool,
     pub(super) kind: Kind,
@@ -76,6 +78,7 @@ pub(super) struct Parser<'a> {
     pub(super) control: Option<Control>,
     pub(super) opens_transaction: bool,
     pub(super) temporary: bool,
+    pub(super) definer: Option<Range<usize>>,
     pub(super) body_opaque: bool,
     pub(super) objects: Vec<Object>,
     derived: Vec<DerivedName>,
@@ -113,6 +116,7 @@ impl<'a> Parser<'a> {
             control: None,
             opens_transaction: false,
             temporary: false,
+            definer: None,
             body_opaque: false,
             objects: Vec::new(),
             derived: Vec::new(),
@@ -541,6 +545,7 @@ impl<'a> Parser<'a> {
             control: self.control,
             opens_transaction: self.opens_transaction,
             temporary: self.temporary,
+            definer: self.definer,
             body_opaque: self.body_opaque,
             doubt: self.doubt,
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::ddl::{self, Class, Context, Kind, MappedName, Object, ObjectType, Role, Statement, rewrite};
 use crate::pipeline::rules::{DecidedBy, Decision, Definition, FollowedTable, Learned, RuleSet, Selection, name_fits};
 
+use super::definer;
 use super::fold::{self, Fold};
 use super::kinds::is_dml;
 use super::online;
@@ -525,7 +526,11 @@ impl Judge<'_> {
             }
         }
         let rewritten = match rewrite(self.sql, self.statement, self.context, &names, &default_database, items) {
-            Ok(text) => (text != self.sql).then_some(text),
+            Ok(text) => {
+                let text = (text != self.sql).then_some(text);
+                let definer = &self.rules.policy().definer;
+                definer::apply(definer, self.statement, self.sql, text.as_deref(), self.context).or(text)
+            }
             Err(error) => {
                 return self.ends(Action::Stop, Reason::UnmappableName, &rule, error.to_string());
             }

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 
+use crate::pipeline::policy::Definer;
+
 use super::pattern::fold;
 use super::{ExcludedOrigin, ObjectRule, RuleSet};
 
@@ -49,6 +51,13 @@ fn canonical(rules: &RuleSet) -> String {
         ("online_ddl", policy.online_ddl),
     ] {
         let _ = writeln!(text, "{key} {}", choice.as_str());
+    }
+    match &policy.definer {
+        Definer::Keep => {}
+        Definer::Strip => text.push_str("definer strip\n"),
+        Definer::Set(account) => {
+            let _ = writeln!(text, "definer {account}");
+        }
     }
     for (key, kinds) in [("allow", &policy.allow), ("deny", &policy.deny)] {
         for kind in kinds {

@@ -1,13 +1,13 @@
 //! Whether rules can make a transaction longer than it was at the source.
 //!
-//! Three things can: a new name that is longer than the old one, a new name that must be written in backquotes where the
+//! Four things can: another DEFINER, a new name that is longer than the old one, a new name that must be written in backquotes where the
 //! old one need not, and a database that has to be written before a name that stood alone. All is decided from the
 //! patterns, for the worst name that they match. One case is left to the numbering, which finds its way back by a ROTATE: a table in
 //! statement text whose new name is also an alias or a common table expression of that statement gets its database written out. So is the
 //! ALTER TABLE that goes out in place of an online schema change's swap (`online_ddl = "fold"`): it can be longer, and is rare.
 
 use crate::ddl::can_go_bare;
-use crate::pipeline::policy::Choice;
+use crate::pipeline::policy::{Choice, Definer};
 
 use super::pattern::{Pattern, Template};
 use super::{ObjectRule, RuleSet};
@@ -29,6 +29,9 @@ pub(super) fn reason(rules: &RuleSet) -> Option<String> {
         if let Some(cause) = cause {
             return Some(format!("objects[{index}]: {cause}"));
         }
+    }
+    if let Definer::Set(account) = &rules.policy.definer {
+        return Some(format!("ddl.definer {account} can be longer than the DEFINER of the source"));
     }
     if rules.lets_unselected_names_out() {
         let key = if rules.policy.reference == Choice::Forward { "ddl.reference" } else { "ddl.unknown" };
