@@ -36,7 +36,9 @@ async fn arrives(version: Version, mode: Mode, route: Route) {
             let script = if number == 0 { history.beginning() } else { history.session() };
             said += &format!("-- session {number}\n{script}");
             std::fs::write(&kept, &said).expect("the folder can be written");
-            if let Err(error) = pair.source.try_script(&script).await {
+            let beside = if number == 0 { String::new() } else { history.bystander() };
+            let (one, other) = tokio::join!(pair.source.try_script(&script), pair.source.try_script(&beside));
+            for error in [one, other].into_iter().filter_map(Result::err) {
                 panic!("{place}: the source refuses its history: {error}");
             }
         }

@@ -5,6 +5,9 @@
 //! then becomes of the destination is known: the source's selected tables under their new names. Names that begin with `stays_`
 //! are of objects that the source drops by statements which are skipped.
 
+mod ddl;
+mod dml;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -108,6 +111,8 @@ impl History {
         self.say("CREATE DATABASE hr CHARACTER SET latin1");
         self.say("CREATE TABLE storefront.marker (n INT NOT NULL PRIMARY KEY)");
         self.say("CREATE TABLE storefront.trail (n INT, v VARCHAR(60) CHARACTER SET utf8mb4) ENGINE=InnoDB");
+        self.say("CREATE TABLE storefront.large (id INT AUTO_INCREMENT PRIMARY KEY, v LONGTEXT) ENGINE=InnoDB");
+        self.say("CREATE TABLE storefront.audit_large LIKE storefront.large");
         for database in ["storefront", "storefront", "storefront", "hr", "hr"] {
             self.create_table(database, false);
         }
@@ -160,8 +165,60 @@ impl History {
             self.script += "SET SESSION sql_mode = CONCAT(@@sql_mode, ',ANSI_QUOTES');\n";
         }
         self.temporary = false;
+        self.settings();
         self.script += "SET @number = 42, @word = 'of a variable';\n";
         self.database = "";
+    }
+
+    /// What else decides how a session's changes look in the log.
+    fn settings(&mut self) {
+        let choices: &[&str] = match self.version {
+            Version::Mysql56 => &["SESSION binlog_rows_query_log_events = ON", "SESSION binlog_row_image = MINIMAL"],
+            Version::Mysql57 => &[
+                "SESSION binlog_rows_query_log_events = ON",
+                "SESSION binlog_row_image = MINIMAL",
+                "GLOBAL binlog_checksum = NONE",
+                "GLOBAL binlog_checksum = CRC32",
+            ],
+            Version::Mysql97 => &[
+                "SESSION binlog_rows_query_log_events = ON",
+                "SESSION binlog_row_image = NOBLOB",
+                "SESSION binlog_transaction_compression = ON",
+                "SESSION binlog_transaction_compression = ON",
+                "GLOBAL binlog_row_metadata = FULL",
+                "SESSION gtid_next = 'AUTOMATIC:history'",
+            ],
+            Version::Mariadb1011 => &[
+                "SESSION binlog_annotate_row_events = OFF",
+                "SESSION binlog_row_image = MINIMAL",
+                "GLOBAL log_bin_compress = ON, GLOBAL log_bin_compress_min_len = 20",
+                "GLOBAL log_bin_compress = OFF",
+                "SESSION gtid_domain_id = 0",
+            ],
+        };
+        if self.random.one_in(2) {
+            let setting = *self.random.pick(choices);
+            self.say(&format!("SET {setting}"));
+        }
+    }
+
+    /// A session that runs beside another one: both have temporary tables of the same name.
+    pub(crate) fn bystander(&mut self) -> String {
+        let number = self.number();
+        let pause = "SELECT SLEEP(0.03);\n";
+        let mut script = format!(
+            "SET SESSION binlog_format = STATEMENT;\nUSE {};\nCREATE TEMPORARY TABLE storefront.passing (n INT);\n\
+             CREATE TEMPORARY TABLE hr.passing (n INT);\n",
+            self.random.pick(&DATABASES)
+        );
+        for part in 0..2 + self.random.below(4) {
+            let _ = write!(
+                script,
+                "{pause}INSERT INTO storefront.passing VALUES ({number}), ({part});\nINSERT INTO hr.passing VALUES ({part});\n\
+                 {pause}INSERT INTO storefront.trail SELECT n, 'by a bystander' FROM storefront.passing;\n"
+            );
+        }
+        script
     }
 
     fn say(&mut self, statement: &str) {
@@ -228,7 +285,7 @@ impl History {
             self.database = *self.random.pick(&DATABASES);
             self.script += &format!("USE {};\n", self.database);
         }
-        match self.random.below(20) {
+        match self.random.below(21) {
             0..=6 => self.dml(),
             7 | 8 => self.transaction(),
             9 => self.load(),
@@ -239,6 +296,7 @@ impl History {
             16 => self.drop(),
             17 => self.view(),
             18 => self.routines(),
+            19 if self.random.one_in(4) => self.large(),
             _ => self.skipped(),
         }
     }
@@ -275,107 +333,6 @@ impl History {
             return "1".to_owned();
         }
         value
-    }
-
-    fn assignments(&mut self, target: usize, qualifier: &str) -> String {
-        let columns = self.tables[target].columns.clone();
-        let mut list = Vec::new();
-        let count = 1 + self.random.below(2);
-        for _ in 0..count {
-            let column = self.random.pick(&columns).clone();
-            let name = self.identifier(&column.name);
-            list.push(format!("{qualifier}{name} = {}", self.value_for(target, column.holds)));
-        }
-        list.join(", ")
-    }
-
-    fn dml(&mut self) {
-        let target = self.table(None);
-        let statement = match self.random.below(10) {
-            0..=3 => self.insert(target),
-            4 => {
-                let name = self.named(target);
-                let assignments = self.assignments(target, "");
-                let modulus = 2 + self.random.below(3);
-                format!("UPDATE {name} SET {assignments} WHERE id % {modulus} = 1 ORDER BY id LIMIT 5")
-            }
-            5 => {
-                let name = self.named(target);
-                format!("DELETE FROM {name} WHERE id % 7 = {} ORDER BY id LIMIT 3", self.random.below(7))
-            }
-            6 => self.insert_select(target),
-            7 => self.several(target, true),
-            8 => self.several(target, false),
-            _ => {
-                let insert = self.insert(target);
-                format!("REPLACE{}", &insert["INSERT".len()..])
-            }
-        };
-        self.say(&statement);
-    }
-
-    fn insert(&mut self, target: usize) -> String {
-        let name = self.named(target);
-        let columns = self.tables[target].columns.clone();
-        let count = 1 + self.random.below(columns.len() as u64) as usize;
-        let columns = &columns[..count];
-        let names: Vec<String> = columns.iter().map(|column| self.identifier(&column.name)).collect();
-        let rows: Vec<String> = (0..1 + self.random.below(3))
-            .map(|_| {
-                let values: Vec<String> = columns.iter().map(|column| self.value_for(target, column.holds)).collect();
-                format!("({})", values.join(", "))
-            })
-            .collect();
-        if self.tables[target].name == "child" {
-            let parent = self.name("storefront", "parent");
-            return format!("INSERT INTO {name} (c_int, parent) SELECT 1, MIN(id) FROM {parent}");
-        }
-        format!("INSERT INTO {name} ({}) VALUES {}", names.join(", "), rows.join(", "))
-    }
-
-    fn insert_select(&mut self, target: usize) -> String {
-        let from = self.source_for(target);
-        let (name, source) = (self.named(target), self.named(from));
-        let pair = |table: &Table, holds: Type| {
-            table.columns.iter().find(|column| column.holds == holds).map(|column| column.name.clone())
-        };
-        for holds in [Type::Text, Type::Int, Type::Double, Type::Time] {
-            if self.tables[target].name != "child"
-                && let Some(to) = pair(&self.tables[target], holds)
-                && let Some(of) = pair(&self.tables[from], holds)
-            {
-                return format!(
-                    "INSERT INTO {name} ({to}) SELECT {} FROM {source} ORDER BY id LIMIT 4",
-                    filled(&of, holds)
-                );
-            }
-        }
-        self.insert(target)
-    }
-
-    /// A change of two tables in one statement.
-    fn several(&mut self, first: usize, update: bool) -> String {
-        let second = self.source_for(first);
-        if first == second || self.tables[first].plain || self.tables[second].plain {
-            return self.insert(first);
-        }
-        let (one, two) = (self.named(first), self.named(second));
-        if update {
-            // The order of a join is each server's own.
-            let (left, right) = (self.assignments(first, "a."), self.assignments(second, "b."));
-            let (left, right) = (left.replace("RAND()", "0.5"), right.replace("RAND()", "0.5"));
-            return format!("UPDATE {one} AS a JOIN {two} b ON a.id = b.id SET {left}, {right} WHERE a.id < 9");
-        }
-        match self.random.below(3) {
-            0 => format!("DELETE a, b FROM {one} AS a JOIN {two} AS b ON a.id = b.id WHERE a.id % 5 = 2"),
-            1 => format!("DELETE FROM a USING {one} AS a JOIN {two} AS b ON a.id = b.id WHERE a.id % 5 = 3"),
-            _ => {
-                let (one, two) = (self.tables[first].clone(), self.tables[second].clone());
-                let (one, two) =
-                    (format!("`{}`.`{}`", one.database, one.name), format!("{}.`{}`", two.database, two.name));
-                format!("DELETE {one} FROM {one}, {two} WHERE {one}.id = {two}.id AND {two}.id % 6 = 4")
-            }
-        }
     }
 
     fn transaction(&mut self) {
@@ -497,238 +454,6 @@ impl History {
         }
     }
 
-    fn definition(&mut self) -> (String, Vec<Column>) {
-        let mut columns = Vec::new();
-        let mut text = "id INT NOT NULL AUTO_INCREMENT PRIMARY KEY".to_owned();
-        for _ in 0..2 + self.random.below(3) {
-            let (column, definition) = self.new_column();
-            let _ = write!(text, ", {} {definition}", column.name);
-            columns.push(column);
-        }
-        if self.random.one_in(4) {
-            let _ = write!(text, ", KEY by_first ({}(5))", columns[0].name);
-            if columns[0].holds != Type::Text {
-                text.truncate(text.len() - "(5))".len());
-                text.push(')');
-            }
-        }
-        (text, columns)
-    }
-
-    fn new_column(&mut self) -> (Column, &'static str) {
-        let number = self.number();
-        let (holds, definition) = *self.random.pick(&[
-            (Type::Int, "INT"),
-            (Type::Int, "BIGINT DEFAULT 7"),
-            (Type::Text, "VARCHAR(60)"),
-            (Type::Text, "VARCHAR(60) CHARACTER SET latin1 COLLATE latin1_general_ci"),
-            (Type::Text, "TEXT CHARACTER SET utf8mb4"),
-            (Type::Text, "VARCHAR(80) CHARACTER SET utf8 NOT NULL DEFAULT 'of storefront.t1'"),
-            (Type::Double, "DOUBLE"),
-            (Type::Time, "DATETIME"),
-        ]);
-        let nullable = !definition.contains("NOT NULL");
-        let holds = if nullable { holds } else { Type::Text };
-        (Column { name: format!("c{number}"), holds }, definition)
-    }
-
-    fn create_table(&mut self, database: &'static str, audit: bool) {
-        let number = self.number();
-        let name = match (audit, self.random.below(4)) {
-            (true, _) => format!("audit_{number}"),
-            (_, 0) => format!("t {number}-$"),
-            _ => format!("t{number}"),
-        };
-        self.create_named(database, &name, false);
-    }
-
-    fn create_named(&mut self, database: &'static str, name: &str, pinned: bool) {
-        let (definition, columns) = self.definition();
-        let plain = !pinned && !self.gtid && self.random.one_in(6);
-        let mut options = if plain { " ENGINE=MyISAM" } else { " ENGINE=InnoDB" }.to_owned();
-        options += *self.random.pick(&[
-            "",
-            " DEFAULT CHARSET=utf8mb4",
-            " COMMENT='storefront.t1'",
-            " DEFAULT CHARACTER SET latin1",
-        ]);
-        if self.random.one_in(6) && !pinned {
-            options += " PARTITION BY HASH (id) PARTITIONS 3";
-        }
-        let full = self.name(database, name);
-        let exists = if self.random.one_in(4) { "IF NOT EXISTS " } else { "" };
-        self.say(&format!("CREATE TABLE {exists}{full} ({definition}){options}"));
-        self.tables.push(Table { database, name: name.to_owned(), columns, pinned, plain });
-    }
-
-    fn create(&mut self) {
-        if self.random.one_in(2) {
-            let database = *self.random.pick(&["storefront", "storefront", "hr"]);
-            let audit = self.random.one_in(5) && database == "storefront";
-            return self.create_table(database, audit);
-        }
-        let like = self.table(None);
-        let selected = self.tables[like].is_selected();
-        if self.tables[like].pinned {
-            return self.dml();
-        }
-        let database = if selected { "storefront" } else { "hr" };
-        let number = self.number();
-        let name = format!("copy{number}");
-        let (old, new) = (self.named(like), self.name(database, &name));
-        let table = Table { database, name, pinned: false, ..self.tables[like].clone() };
-        let as_select = self.random.one_in(2) && !self.gtid;
-        if as_select {
-            let names: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
-            self.script += &format!(
-                "CREATE TABLE {new} (id INT NOT NULL AUTO_INCREMENT PRIMARY KEY) ENGINE=InnoDB AS SELECT id, {} FROM {old};\n",
-                names.join(", ")
-            );
-            self.tables.push(Table { plain: false, ..table });
-        } else {
-            self.say(&format!("CREATE TABLE {new} LIKE {old}"));
-            self.tables.push(table);
-        }
-    }
-
-    fn free_table(&mut self) -> Option<usize> {
-        let free: Vec<usize> = (0..self.tables.len()).filter(|&index| self.tables[index].is_free()).collect();
-        (free.len() > 6).then(|| *self.random.pick(&free))
-    }
-
-    fn alter(&mut self) {
-        let Some(index) = self.free_table() else { return self.create() };
-        let name = self.named(index);
-        let number = self.number();
-        match self.random.below(9) {
-            0 | 1 => {
-                let (column, definition) = self.new_column();
-                let place = *self.random.pick(&["", " FIRST", " AFTER id"]);
-                self.say(&format!("ALTER TABLE {name} ADD COLUMN {} {definition}{place}", column.name));
-                self.tables[index].columns.push(column);
-            }
-            2 if self.tables[index].columns.len() > 2 => {
-                let column = self.tables[index].columns.pop().expect("there are more than two").name;
-                self.say(&format!("ALTER TABLE {name} DROP COLUMN {column}"));
-            }
-            3 => {
-                let column = self.tables[index].columns[0].clone();
-                let length = if column.holds == Type::Text { "(6)" } else { "" };
-                self.say(&format!("CREATE INDEX i{number} ON {name} ({}{length})", column.name));
-                if self.random.one_in(2) {
-                    self.say(&format!("DROP INDEX i{number} ON {name}"));
-                }
-            }
-            4 => self.say(&format!("ALTER TABLE {name} COMMENT = 'altered, as hr.t1'")),
-            5 => self.say(&format!("ALTER TABLE {name} CONVERT TO CHARACTER SET utf8mb4")),
-            6 => self.say(&format!("TRUNCATE TABLE {name}")),
-            7 => {
-                self.say(&format!("ALTER TABLE {name} ADD KEY k{number} (id), AUTO_INCREMENT = {}", 1000 + number * 50))
-            }
-            _ => {
-                let column = self.tables[index].columns[0].clone();
-                let new = format!("r{number}");
-                let of = match column.holds {
-                    Type::Int => "BIGINT",
-                    Type::Text => "VARCHAR(90) CHARACTER SET utf8mb4",
-                    Type::Double => "DOUBLE",
-                    Type::Time => "DATETIME",
-                };
-                self.say(&format!("ALTER TABLE {name} CHANGE {} {new} {of}", column.name));
-                self.tables[index].columns[0].name = new;
-            }
-        }
-    }
-
-    /// Inside the selection, and inside of what is not selected; one statement may do both.
-    fn rename(&mut self) {
-        let Some(first) = self.free_table() else { return self.create() };
-        let Some(second) = self.free_table() else { return self.create() };
-        let number = self.number();
-        let same = |one: &Table, two: &Table| one.database == two.database && one.is_selected() == two.is_selected();
-        if first != second && same(&self.tables[first], &self.tables[second]) && self.random.one_in(2) {
-            let (one, two) = (self.tables[first].name.clone(), self.tables[second].name.clone());
-            let database = self.tables[first].database;
-            let between = format!("{}swap_{number}", if one.starts_with("audit_") { "audit_" } else { "" });
-            let pairs = [(&one, &between), (&two, &one), (&between, &two)];
-            let pairs: Vec<String> = pairs
-                .iter()
-                .map(|(old, new)| format!("{} TO {}", self.name(database, old), self.name(database, new)))
-                .collect();
-            self.say(&format!("RENAME TABLE {}", pairs.join(", ")));
-            self.tables[first].name = two;
-            self.tables[second].name = one;
-            return;
-        }
-        let mut pairs = Vec::new();
-        let indexes = if first == second { vec![first] } else { vec![first, second] };
-        for (part, &index) in indexes.iter().enumerate() {
-            let table = self.tables[index].clone();
-            let prefix = if table.name.starts_with("audit_") { "audit_" } else { "" };
-            let new = format!("{prefix}n{number}_{part}");
-            let old = self.name(table.database, &table.name);
-            pairs.push((old, self.name(table.database, &new)));
-            self.tables[index].name = new;
-        }
-        if self.random.one_in(3) {
-            for (old, new) in &pairs {
-                let to = *self.random.pick(&["TO ", "AS ", ""]);
-                self.script += &format!("ALTER TABLE {old} RENAME {to}{new};\n");
-            }
-            return;
-        }
-        let pairs: Vec<String> = pairs.iter().map(|(old, new)| format!("{old} TO {new}")).collect();
-        self.say(&format!("RENAME TABLE {}", pairs.join(", ")));
-    }
-
-    fn drop(&mut self) {
-        let mut names = Vec::new();
-        for _ in 0..1 + self.random.below(3) {
-            if let Some(index) = self.free_table() {
-                names.push(self.named(index));
-                self.tables.swap_remove(index);
-            }
-        }
-        if names.is_empty() {
-            return self.create();
-        }
-        let exists = if self.random.one_in(3) {
-            names.push(self.name("storefront", "never_was"));
-            "IF EXISTS "
-        } else {
-            ""
-        };
-        self.say(&format!("DROP TABLE {exists}{}", names.join(", ")));
-    }
-
-    /// Over tables that are pinned.
-    fn view(&mut self) {
-        let number = self.number();
-        if !self.views.is_empty() && self.random.one_in(3) {
-            let name = self.random.pick(&self.views).clone();
-            let full = self.name("storefront", &name);
-            let verb = *self.random.pick(&["CREATE OR REPLACE", "ALTER"]);
-            let parent = self.name("storefront", "parent");
-            return self.say(&format!("{verb} VIEW {full} AS SELECT id, {number} AS n FROM {parent}"));
-        }
-        let name = format!("v{number}");
-        let full = self.name("storefront", &name);
-        let (base, parent) = (self.name("storefront", "base"), self.name("storefront", "parent"));
-        let query = match self.random.below(3) {
-            0 => format!("SELECT b.id, p.id AS other FROM {base} AS b LEFT JOIN {parent} p ON b.id = p.id"),
-            1 => format!("SELECT id FROM {base} UNION ALL SELECT id FROM {parent}"),
-            _ => "SELECT storefront.base.* FROM storefront.base WHERE id > (SELECT MIN(id) FROM storefront.parent)"
-                .to_owned(),
-        };
-        if self.random.one_in(4) {
-            let gone = self.name("storefront", &format!("stays_{name}"));
-            self.say(&format!("CREATE VIEW {gone} AS {query};\nDROP VIEW {gone}"));
-        } else {
-            self.say(&format!("CREATE VIEW {full} AS {query}"));
-            self.views.push(name);
-        }
-    }
-
     fn routines(&mut self) {
         let number = self.number();
         match self.random.below(5) {
@@ -739,7 +464,7 @@ impl History {
             )),
             3 => self.say(&format!("SET @number = storefront.stays_noted({number})")),
             _ => self
-                .say(&format!("INSERT INTO storefront.parent (id) VALUES (50000 + storefront.stays_noted({number}))")),
+                .say(&format!("INSERT INTO storefront.parent (id) VALUES (100000 * storefront.stays_noted({number}))")),
         }
     }
 
