@@ -6,7 +6,8 @@
 use crate::binlog::{Event, EventType};
 use crate::wire::{Cursor, Truncated};
 
-/// A LOAD DATA's file is kept back up to this many bytes. What a longer one does is said at `Stream::file_part`.
+/// A LOAD DATA's file is kept back up to this many bytes. What has no place to wait stops the route, or goes out
+/// where `allow` holds `load`.
 pub const MAX_LOAD_BYTES: usize = 64 << 20;
 
 /// Events that wait for a statement.

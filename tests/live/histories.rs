@@ -38,7 +38,7 @@ async fn arrives(version: Version, mode: Mode, route: Route) {
             std::fs::write(&kept, &said).expect("the folder can be written");
             let beside = if number == 0 { String::new() } else { history.bystander() };
             let (one, other) = tokio::join!(pair.source.try_script(&script), pair.source.try_script(&beside));
-            for error in [one, other].into_iter().filter_map(Result::err) {
+            if let Err(error) = one.and(other) {
                 panic!("{place}: the source refuses its history: {error}");
             }
         }
