@@ -241,11 +241,8 @@ impl History {
             1 => format!("SELECT id FROM {base} UNION ALL SELECT id FROM {parent}"),
             2 if !self.views.is_empty() => {
                 let other = self.random.pick(&self.views).clone();
-                format!(
-                    "SELECT seen.id FROM (SELECT * FROM {base}) AS x JOIN {} AS seen ON x.id = seen.id",
-                    self.name("storefront", &other)
-                )
-                .replace("(SELECT * FROM", "(SELECT * FROM")
+                let seen = self.name("storefront", &other);
+                format!("SELECT seen.id FROM {base} AS x JOIN {seen} AS seen ON x.id = seen.id")
             }
             _ => "SELECT storefront.base.* FROM storefront.base WHERE id > (SELECT MIN(id) FROM storefront.parent)"
                 .to_owned(),
