@@ -9,6 +9,7 @@ mod corpus;
 mod ddl;
 mod ddl_corpus;
 mod ddl_hostile;
+mod ddl_kinds;
 mod decode;
 mod explain;
 mod hostile;

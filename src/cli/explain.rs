@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Failure, Format, offline_route};
 use crate::binlog::{ServerVersion, Vendor};
+use crate::ddl::session::{self, parse_charset, parse_sql_mode};
 use crate::ddl::{self, Class, Context, ObjectType, Role, Statement};
 use crate::pipeline::policy::{self, Action, Verdict};
 use crate::pipeline::rules::{RuleSet, Selection};
@@ -25,7 +26,8 @@ const DEFAULT_VERSION: &str = "9.7.0";
 /// The statement is judged as if the source had written it to its binary log: its kind, every object that it names with role
 /// and place, whether it goes out and by which rule, and the text that goes out.
 ///
-/// With - as SQL, statements are read from stdin, one a line: a JSON string, or an object {"sql": "…", "database": "…"}. Each is
+/// With - as SQL, statements are read from stdin, one a line: a JSON string, or an object {"sql": "…", "database": "…",
+/// "sql_mode": "ANSI_QUOTES", "charset": "gbk"}, of which all but "sql" may be left out. Each is
 /// judged after those before it, where the route learns from statements (rename_out = "follow", online_ddl = "fold"), and is
 /// answered by one JSON object on a line: kind, class, objects (type, database, name, role, selected, mapped, span, database_span),
 /// action, rule, reason, explanation, rewritten, default_database. A line that cannot be read is answered by {"error": "…"}.
@@ -47,6 +49,13 @@ pub(super) struct Arguments {
     /// mysql-8.0 or mariadb-10.11. A version from 10 on is MariaDB's.
     #[arg(long, value_name = "V", default_value = DEFAULT_VERSION, value_parser = parse_version, verbatim_doc_comment)]
     source_version: ServerVersion,
+    /// The session's sql_mode: names with commas between, or the number.
+    #[arg(long, value_name = "MODES", default_value = "", value_parser = parse_sql_mode)]
+    sql_mode: u64,
+    /// The session's character set (character_set_client). The statement is given in UTF-8 all the same and put into that set;
+    /// spans count its bytes there.
+    #[arg(long, value_name = "NAME", default_value = "utf8mb4", value_parser = parse_charset, verbatim_doc_comment)]
+    charset: u16,
     /// How to print the answer. With - it is always JSON.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -76,19 +85,19 @@ fn parse_version(text: &str) -> Result<ServerVersion, String> {
 pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
     let route = offline_route(&arguments.config, &arguments.route)?;
     let mut explainer = Explainer { rules: Cow::Borrowed(&route.rules), version: &arguments.source_version };
+    let session =
+        Session { database: &arguments.database, sql_mode: arguments.sql_mode, client_collation: arguments.charset };
     let mut output = BufWriter::new(io::stdout().lock());
     if arguments.sql == "-" {
-        answer_lines(
-            &mut explainer,
-            &arguments.database,
-            &mut BufReader::with_capacity(1 << 16, io::stdin()),
-            &mut output,
-        )?;
+        answer_lines(&mut explainer, session, &mut BufReader::with_capacity(1 << 16, io::stdin()), &mut output)?;
         output.flush()?;
         return Ok(0);
     }
-    let sql = arguments.sql.as_encoded_bytes();
-    let answer = explainer.explain(sql, &arguments.database);
+    let sql = match arguments.sql.to_str() {
+        Some(text) => Cow::Owned(encoded(text, session).map_err(Failure::Usage)?),
+        None => Cow::Borrowed(arguments.sql.as_encoded_bytes()),
+    };
+    let answer = explainer.explain(&sql, session);
     match arguments.format {
         Format::Json => write_line(&answer, &mut output)?,
         Format::Text => {
@@ -116,13 +125,49 @@ struct QuestionObject {
     sql: String,
     #[serde(default)]
     database: Option<String>,
+    #[serde(default)]
+    sql_mode: Option<SqlMode>,
+    #[serde(default)]
+    charset: Option<String>,
+}
+
+/// `"ANSI_QUOTES"` or `4`.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum SqlMode {
+    Number(u64),
+    Names(String),
+}
+
+/// The session that a statement is read in.
+#[derive(Clone, Copy)]
+struct Session<'a> {
+    database: &'a str,
+    sql_mode: u64,
+    client_collation: u16,
+}
+
+impl<'a> Session<'a> {
+    /// The session of one question, where it says something of it.
+    fn of(self, question: &'a QuestionObject) -> Result<Self, String> {
+        let sql_mode = match &question.sql_mode {
+            None => self.sql_mode,
+            Some(SqlMode::Number(number)) => *number,
+            Some(SqlMode::Names(names)) => parse_sql_mode(names)?,
+        };
+        let client_collation = match &question.charset {
+            None => self.client_collation,
+            Some(name) => parse_charset(name)?,
+        };
+        Ok(Self { database: question.database.as_deref().unwrap_or(self.database), sql_mode, client_collation })
+    }
 }
 
 /// Answers each line of input by one line of output. What is written is passed on before the input can make us wait, so that a
 /// program may ask one by one while a file goes through in large pieces.
 fn answer_lines(
     explainer: &mut Explainer<'_>,
-    database: &str,
+    session: Session<'_>,
     input: &mut BufReader<impl io::Read>,
     output: &mut impl Write,
 ) -> Result<(), Failure> {
@@ -145,20 +190,35 @@ fn answer_lines(
         if text.is_empty() {
             continue;
         }
-        let (sql, own_database) = match serde_json::from_slice(text) {
-            Ok(Question::Text(sql)) => (sql, None),
-            Ok(Question::Object(QuestionObject { sql, database })) => (sql, database),
+        let question = match serde_json::from_slice(text) {
+            Ok(Question::Text(sql)) => QuestionObject { sql, database: None, sql_mode: None, charset: None },
+            Ok(Question::Object(question)) => question,
             Err(_) => {
                 let why = match serde_json::from_slice::<serde_json::Value>(text) {
-                    Ok(_) => "it is neither a string nor an object of \"sql\" and, at choice, \"database\"".to_owned(),
+                    Ok(_) => "it is neither a string nor an object of \"sql\" and, at choice, \"database\", \"sql_mode\" and \
+                                \"charset\""
+                        .to_owned(),
                     Err(error) => format!("it is not JSON: {error}"),
                 };
                 write_error(&format!("the line cannot be read: {why}"), output)?;
                 continue;
             }
         };
-        write_line(&explainer.explain(sql.as_bytes(), own_database.as_deref().unwrap_or(database)), output)?;
+        let answer = session
+            .of(&question)
+            .and_then(|session| Ok((session, encoded(&question.sql, session)?)))
+            .map(|(session, sql)| explainer.explain(&sql, session));
+        match answer {
+            Ok(answer) => write_line(&answer, output)?,
+            Err(why) => write_error(&why, output)?,
+        }
     }
+}
+
+/// A statement in its session's character set.
+fn encoded(sql: &str, session: Session<'_>) -> Result<Vec<u8>, String> {
+    session::encode(session.client_collation, sql)
+        .ok_or_else(|| "the statement has a character that the session's character set does not have".to_owned())
 }
 
 fn unreadable(error: io::Error) -> Failure {
@@ -230,11 +290,11 @@ struct AnswerObject {
 }
 
 impl Explainer<'_> {
-    fn explain(&mut self, sql: &[u8], database: &str) -> Answer {
+    fn explain(&mut self, sql: &[u8], session: Session<'_>) -> Answer {
         let context = Context {
-            default_database: database,
-            sql_mode: 0,
-            client_collation: 0,
+            default_database: session.database,
+            sql_mode: session.sql_mode,
+            client_collation: session.client_collation,
             version: self.version.number,
             mariadb: self.version.vendor == Vendor::MariaDb,
         };
@@ -253,7 +313,7 @@ impl Explainer<'_> {
             rule: rule.clone(),
             reason: reason.as_ref().map(|_| word.as_str()),
             explanation: reason.clone(),
-            rewritten: goes_out.then(|| String::from_utf8_lossy(rewritten.as_deref().unwrap_or(sql)).into_owned()),
+            rewritten: goes_out.then(|| session::decode(session.client_collation, rewritten.as_deref().unwrap_or(sql))),
             default_database: goes_out.then(|| default_database.clone()),
         }
     }
@@ -359,7 +419,8 @@ mod tests {
         let rules = RuleSet::transparent();
         let mut output = Vec::new();
         let mut explainer = Explainer { rules: Cow::Owned(rules), version: &version };
-        answer_lines(&mut explainer, "d", &mut BufReader::new(input.as_bytes()), &mut output).unwrap();
+        let session = Session { database: "d", sql_mode: 0, client_collation: 45 };
+        answer_lines(&mut explainer, session, &mut BufReader::new(input.as_bytes()), &mut output).unwrap();
         String::from_utf8(output).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
@@ -375,6 +436,32 @@ mod tests {
             assert!(bad["error"].as_str().unwrap().starts_with("the line cannot be read: "), "{bad}");
         }
         assert_eq!(found[5]["class"], "transaction");
+    }
+
+    #[test]
+    fn a_statement_is_read_in_its_own_session() {
+        let found = answers(concat!(
+            r#"{"sql": "DROP TABLE \"a\"", "sql_mode": "ANSI_QUOTES"}"#,
+            "\n",
+            r#"{"sql": "DROP TABLE \"a\"", "sql_mode": 4}"#,
+            "\n",
+            r#"{"sql": "DROP TABLE \"a\""}"#,
+            "\n",
+            r#"{"sql": "DROP TABLE `縗`, b", "charset": "gbk"}"#,
+            "\n",
+            r#"{"sql": "DROP TABLE a", "charset": "utf16"}"#,
+            "\n",
+            r#"{"sql": "DROP TABLE a", "sql_mode": "QUOTES"}"#,
+        ));
+        for quoted in &found[..2] {
+            assert_eq!(quoted["objects"][0]["name"], "a");
+        }
+        assert_eq!(found[2]["kind"], "unknown");
+        // Two bytes in gbk, three in UTF-8.
+        assert_eq!(found[3]["objects"][0]["span"], serde_json::json!([11, 15]));
+        assert_eq!(found[3]["rewritten"], "DROP TABLE `縗`, b");
+        assert!(found[4]["error"].as_str().unwrap().contains("utf16"), "{}", found[4]);
+        assert!(found[5]["error"].as_str().unwrap().contains("QUOTES"), "{}", found[5]);
     }
 
     #[test]

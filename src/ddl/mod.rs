@@ -18,6 +18,7 @@ mod objects;
 mod reserved;
 mod rewrite;
 mod second_opinion;
+pub mod session;
 
 pub use analyze::analyze;
 pub use comments::{Reader, analyze_for};
@@ -187,4 +188,18 @@ pub struct Statement {
     pub body_opaque: bool,
     /// Why the kind is `unknown` or the objects are not certain: a sentence for the operator.
     pub doubt: Option<String>,
+}
+
+/// What `tests/fuzz` sees of the parts that nobody else does.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    use super::Context;
+    use super::lexer::{Lexer, Rules, TokenKind};
+
+    /// The tokens of a text: first byte, and one past the last.
+    pub fn tokens(sql: &[u8], context: &Context<'_>) -> Vec<(usize, usize)> {
+        let mut lexer = Lexer::new(sql, Rules::of(context));
+        let next = || Some(lexer.next()).filter(|token| token.kind != TokenKind::End);
+        std::iter::from_fn(next).map(|token| (token.start, token.end)).collect()
+    }
 }
