@@ -115,7 +115,8 @@ catalogue! {
     ReplicaPosition = "RPX-3005", Replica, "the replica asked for a position that cannot be served",
         "point the replica at a position of the source, or provision it anew";
     ReplicaRulesChanged = "RPX-3006", Replica, "the replica's position belongs to other rules",
-        "restore the old rules, or point the replica at its position in the source's own coordinates";
+        "restore the old rules, or let the replica apply what it has and point it at that place in the source's own file: the message names \
+         it, or `replproxy status` in the replica's line (last whole transaction)";
     ReplicaCommand = "RPX-3007", Replica, "a command that the proxy does not serve",
         "send it to the source; the proxy answers replicas and the few statements in the README";
     ReplicaUnfit = "RPX-3008", Replica, "the replica cannot read what the source writes",
@@ -123,6 +124,8 @@ catalogue! {
     PositionTooLarge = "RPX-3009", Replica, "a place beyond 4 GiB, which file and position cannot name",
         "attach the replica by GTID; without GTIDs let it apply what it has, and point it at the start of the source's next file \
          once the rest of this one is there by other means";
+    ReplicaDuplicate = "RPX-3010", Replica, "another replica has the same server uuid or server id",
+        "give each replica its own server_id, and its own server uuid (remove auto.cnf of a copied data directory)";
     StatementStopped = "RPX-4001", Configuration, "a statement stops the route by its rules",
         "look at it with `replproxy explain`, then set the key that the message names or select the object";
     StatementUnknown = "RPX-4002", Configuration, "a statement could not be judged with certainty",

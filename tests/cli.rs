@@ -93,7 +93,9 @@ fn status_object(healthy: bool) -> Value {
                 "counted": [{ "action": "skip", "reason": "unsupported", "rule": "ddl.unsupported", "count": 1 }],
                 "last": [{ "action": "skip", "rule": "ddl.unsupported", "reason": "unsupported", "kind": "create_trigger",
                            "file": "binlog.000001", "position": 4, "at": "2026-01-01T00:00:00Z" }]
-            }
+            },
+            "left": [{ "server_id": 7, "uuid": null, "peer": "10.0.0.7:4000", "at": "2026-01-01T00:00:00Z", "place": {
+                "file": "binlog.rp5f3c9a12.000001", "position": 900, "source_file": "binlog.000001", "source_position": 700, "server": "db2:3306" } }]
         }],
         "sources": [{ "name": "primary", "endpoint": "127.0.0.1:3306", "failover": ["db2:3306"], "in_use": "db2:3306", "last_contact": null, "version": null, "server_id": null, "server_uuid": null }],
         "replicas": []
@@ -109,6 +111,8 @@ fn status_of_a_healthy_proxy_ends_with_0_and_of_an_unhealthy_one_with_1() {
         let text = stdout(&output);
         assert!(text.contains("route shop: primary → 127.0.0.1:3307"), "{text}");
         assert!(text.contains("RPX-4001") && text.contains("create_trigger skipped before binlog.000001:4"), "{text}");
+        let place = "last whole transaction up to binlog.rp5f3c9a12.000001:900, which is binlog.000001:700 of db2:3306";
+        assert!(text.contains(place), "{text}");
         assert!(text.contains("source primary at 127.0.0.1:3306 (failover db2:3306), NOW AT db2:3306"), "{text}");
         assert!(!text.contains('\u{1b}'), "a peer's text steers the terminal: {text:?}");
     }

@@ -102,6 +102,29 @@ fn inline_tables_files_and_empty_passwords_are_taken() {
 }
 
 #[test]
+fn one_route_needs_no_secret_of_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("c.toml");
+    let mut text = "[proxy]\nserver_id = 1\n".to_owned();
+    for (name, port, password) in
+        [("a", 3307, "password = \"x\""), ("b", 3308, "password_env = \"REPLPROXY_TEST_IS_NOT_SET\"")]
+    {
+        text += &format!(
+            "[sources.{name}]\nhost = \"db\"\nuser = \"u\"\n{password}\n\
+             [routes.{name}]\nsource = \"{name}\"\nlisten = \"127.0.0.1:{port}\"\nuser = \"u\"\n{password}\n"
+        );
+    }
+    fs::write(&path, text).unwrap();
+    let config = Config::load_for_route(&path, "a").unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(config.routes["a"].password.expose(), "x");
+    for load in [Config::load(&path), Config::load_for_route(&path, "b")] {
+        let errors = load.unwrap_err();
+        assert_eq!(errors.fault().code, Code::SecretMissing);
+        assert_eq!(errors.to_string().lines().count(), 2, "{errors}");
+    }
+}
+
+#[test]
 fn routes_are_equal_where_a_reload_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("c.toml");

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use arc_swap::ArcSwap;
 use metrics::{counter, gauge};
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -26,6 +26,9 @@ use crate::telemetry::{Escaped, RouteTelemetry, names};
 /// After this long the process ends whatever its sessions do. A session has some seconds for its transaction; the
 /// rest is for a client that does not read what is written to it.
 const END_LIMIT: Duration = Duration::from_secs(8);
+
+/// A client waits for the greeting; who has left before this time never wanted one.
+const PROBE_PAUSE: Duration = Duration::from_millis(10);
 
 /// What a connection to one address meets: a route in one version of its configuration.
 struct Door {
@@ -257,7 +260,12 @@ impl Process {
         let entry = Arc::clone(&door);
         let task = tokio::spawn(accept_all(socket, owner, stopped, move |socket, peer| {
             let door = entry.load_full();
-            serve_connection(socket, peer, Arc::clone(&door.listener), door.ending.subscribe())
+            async move {
+                if is_probe(&socket).await {
+                    return;
+                }
+                serve_connection(socket, peer, Arc::clone(&door.listener), door.ending.subscribe()).await;
+            }
         }));
         RunningListener { door, stop, task }
     }
@@ -301,6 +309,11 @@ impl Process {
             tracing::warn!(limit = ?END_LIMIT, "some clients did not let their sessions end: they are cut");
         }
     }
+}
+
+/// Health checks of load balancers connect and close. They are no reason to ask the source for a greeting.
+async fn is_probe(socket: &TcpStream) -> bool {
+    matches!(tokio::time::timeout(PROBE_PAUSE, socket.peek(&mut [0])).await, Ok(Ok(0) | Err(_)))
 }
 
 fn server_tls(route: &Route, state_dir: Option<&Path>) -> Result<ServerTls, Fault> {

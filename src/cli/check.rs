@@ -36,7 +36,11 @@ pub(super) struct Arguments {
 
 pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
     let ignored = ignored(&arguments.ignore)?;
-    let config = Config::load(&arguments.config).map_err(Fault::from)?;
+    let config = match &arguments.route {
+        None => Config::load(&arguments.config),
+        Some(route) => Config::load_for_route(&arguments.config, route),
+    }
+    .map_err(Fault::from)?;
     let routes: Vec<Route> = match &arguments.route {
         None => config.routes.values().cloned().collect(),
         Some(name) => vec![find_route(&config, name)?],

@@ -104,11 +104,14 @@ enum Purpose {
 }
 
 /// What the reader of a section needs besides the section.
+#[derive(Clone)]
 struct Surroundings<'s> {
     purpose: Purpose,
     /// The configuration file's folder.
     folder: PathBuf,
     environment: &'s dyn Fn(&str) -> Option<String>,
+    /// The only route, and its source, whose secrets and files are needed; `None`: all of them.
+    only: Option<(String, Option<String>)>,
 }
 
 impl Surroundings<'_> {
@@ -116,20 +119,38 @@ impl Surroundings<'_> {
     fn path(&self, path: &str) -> PathBuf {
         self.folder.join(path)
     }
+
+    /// The surroundings of a section that is needed, or only looked at.
+    fn when(&self, needed: bool) -> Self {
+        Self { purpose: if needed { self.purpose } else { Purpose::Offline }, ..self.clone() }
+    }
+
+    fn of_source(&self, name: &str) -> Self {
+        self.when(self.only.as_ref().is_none_or(|(_, source)| source.as_deref() == Some(name)))
+    }
+
+    fn of_route(&self, name: &str) -> Self {
+        self.when(self.only.as_ref().is_none_or(|(route, _)| route == name))
+    }
 }
 
 impl Config {
     /// Reads a file to talk to servers with: secrets are fetched from environment and files, and files have to be there.
     pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
-        Self::read(path, Purpose::Serve)
+        Self::read(path, Purpose::Serve, None)
+    }
+
+    /// The same for one route: of the others and their sources no secret is fetched and no file is opened.
+    pub fn load_for_route(path: &Path, route: &str) -> Result<Self, ConfigErrors> {
+        Self::read(path, Purpose::Serve, Some(route))
     }
 
     /// Reads a file for commands that need no server (`explain`, `rewrite`): passwords stay empty, `server_id` may be missing.
     pub fn load_offline(path: &Path) -> Result<Self, ConfigErrors> {
-        Self::read(path, Purpose::Offline)
+        Self::read(path, Purpose::Offline, None)
     }
 
-    fn read(path: &Path, purpose: Purpose) -> Result<Self, ConfigErrors> {
+    fn read(path: &Path, purpose: Purpose, only: Option<&str>) -> Result<Self, ConfigErrors> {
         let bytes = read_limited(path).map_err(|error| ConfigErrors::unreadable(path, &error))?;
         let text = String::from_utf8(bytes).map_err(|error| {
             let good = error.utf8_error().valid_up_to();
@@ -139,22 +160,23 @@ impl Config {
             problems.report(good..good, "the file is not UTF-8 here");
             problems.into_errors(path)
         })?;
-        Self::parse(&text, path, purpose, &|name| std::env::var(name).ok())
+        Self::parse(&text, path, (purpose, only), &|name| std::env::var(name).ok())
     }
 
     fn parse(
         text: &str,
         path: &Path,
-        purpose: Purpose,
+        (purpose, only): (Purpose, Option<&str>),
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigErrors> {
         let folder = path.parent().map(Path::to_owned).unwrap_or_default();
-        let surroundings = Surroundings { purpose, folder, environment };
         let mut problems = Problems::new(text);
         let (document, errors) = DeTable::parse_recoverable(text);
         for error in errors {
             problems.report_syntax(error.span(), error.message());
         }
+        let only = only.map(|route| (route.to_owned(), source_named_by(document.get_ref(), route)));
+        let surroundings = Surroundings { purpose, folder, environment, only };
         let mut root = Section::new(document.get_ref(), String::new(), 0..0);
         let proxy = proxy::read(&mut root, &surroundings, &mut problems);
         let sources = source::read_all(&mut root, &surroundings, &mut problems);
@@ -175,6 +197,12 @@ impl Config {
     pub fn source_of(&self, route: &Route) -> Option<&Endpoint> {
         self.sources.get(&route.source).map(|source| &source.endpoint)
     }
+}
+
+/// The source that a route names, before anything is checked.
+fn source_named_by(document: &DeTable<'_>, route: &str) -> Option<String> {
+    let route = document.get("routes")?.get_ref().as_table()?.get(route)?.get_ref().as_table()?;
+    route.get("source")?.get_ref().as_str().map(str::to_owned)
 }
 
 /// The file's bytes, unless it is larger than a configuration can be.

@@ -62,7 +62,8 @@ pub(super) fn read_all(
         }
         let label = section.name.clone();
         let before = problems.count();
-        let (listen, route) = read(name.value, section, surroundings, sources, proxy, problems);
+        let surroundings = surroundings.of_route(&name.value);
+        let (listen, route) = read(name.value, section, &surroundings, sources, proxy, problems);
         if let Some(listen) = listen {
             let taken = listeners.iter().find(|(_, other)| overlap(*other, listen.value));
             if let Some((who, other)) = taken {

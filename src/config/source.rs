@@ -62,7 +62,7 @@ pub(super) fn read_all(
         if let Some(problem) = name_problem("the source", &name.value) {
             problems.report(name.span, problem);
         }
-        let source = read(name.value.clone(), section, surroundings, problems);
+        let source = read(name.value.clone(), section, &surroundings.of_source(&name.value), problems);
         sources.push((name.value, source));
     }
     sources

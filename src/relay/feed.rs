@@ -9,7 +9,7 @@ use crate::binlog::{Event, EventType, HEADER_LENGTH, Header, Vendor, flags};
 use crate::fault::{Code, Fault};
 use crate::pipeline::coordinates::FilePosition;
 use crate::pipeline::{Seek, Stop, Stream};
-use crate::replica::backend::FeedState;
+use crate::replica::backend::{FeedState, Standing};
 use crate::source::{DumpStart, EventStream, SourceFacts};
 use crate::telemetry::{PolicedStatement, RouteTelemetry, StatementAction, Upstream};
 
@@ -34,6 +34,8 @@ pub(super) struct RouteFeed {
     boundary: bool,
     /// What the receiver counted at the last boundary.
     whole: u64,
+    /// The end of the last whole transaction that was put out, in the source's file and as it is served.
+    ended: Option<(u64, u64)>,
     /// The source's last word was a heartbeat.
     idle: bool,
     follows_gtid: bool,
@@ -116,6 +118,7 @@ impl RouteFeed {
             pending: None,
             boundary: true,
             whole: 0,
+            ended: None,
             idle: false,
             follows_gtid,
             primed: parts.primed,
@@ -179,6 +182,16 @@ impl RouteFeed {
     /// See [`crate::replica::backend::Feed::heartbeat_position`].
     pub(super) fn heartbeat_position(&self) -> Option<FilePosition> {
         (self.follows_gtid && self.boundary).then(|| self.stream.source_position().clone())
+    }
+
+    /// See [`crate::replica::backend::Feed::standing`].
+    pub(super) fn standing(&self) -> Option<Standing<'_>> {
+        let (source, served) = self.ended.filter(|_| self.seek.is_none())?;
+        Some(Standing {
+            server: self.events.peer(),
+            source: (&self.stream.source_position().file, source),
+            served: (&self.stream.served_position().file, served),
+        })
     }
 
     /// See [`crate::replica::backend::Feed::is_caught_up`].
@@ -333,10 +346,18 @@ impl RouteFeed {
         }
         self.look_for_place(start, pushed.as_ref().is_ok_and(|step| step.boundary), out)?;
         let step = pushed.map_err(|Stop { fault, .. }| fault)?;
-        self.boundary = step.boundary;
+        self.stands(step.boundary);
         self.last = header.map(|header| Last { header, raw_end, beat: beat.map(|beat| u64::from(beat.log_pos)) });
         self.note_place(out.len());
         Ok(())
+    }
+
+    fn stands(&mut self, boundary: bool) {
+        self.boundary = boundary;
+        if boundary {
+            let (source, served) = (self.stream.source_position(), self.stream.served_position());
+            self.ended = (!source.file.is_empty()).then_some((source.position, served.position));
+        }
     }
 
     /// Puts out a part of what the stream owes.
@@ -344,7 +365,7 @@ impl RouteFeed {
         let start = out.len();
         let step = self.stream.pay(out);
         self.look_for_place(start, step.boundary, out)?;
-        self.boundary = step.boundary;
+        self.stands(step.boundary);
         self.note_place(out.len());
         Ok(())
     }

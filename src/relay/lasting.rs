@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use crate::binlog::Event;
 use crate::fault::{Code, Fault};
 use crate::pipeline::coordinates::FilePosition;
-use crate::replica::backend::{FeedState, ReplicaRequest, ReplicaStart};
+use crate::replica::backend::{FeedState, ReplicaRequest, ReplicaStart, Standing};
 use crate::source::SourceFacts;
 
 use super::feed::RouteFeed;
@@ -104,6 +104,11 @@ impl LastingFeed {
     /// See [`RouteFeed::place`].
     pub(super) fn place(&self) -> Option<&Place> {
         self.feed().and_then(RouteFeed::place)
+    }
+
+    /// The end of the last whole transaction that was put out, in both numberings.
+    pub(super) fn standing(&self) -> Option<Standing<'_>> {
+        self.feed().and_then(RouteFeed::standing)
     }
 
     /// Where the receiver of the replica is.

@@ -113,7 +113,7 @@ impl Core {
             Some(request) => self.servers.reach_for(request).await,
             None => self.servers.reach_any().await,
         };
-        let Reached { client, facts } = reached.inspect_err(|fault| self.telemetry.failed(fault))?;
+        let Reached { client, facts } = reached?;
         let facts = Arc::new(facts);
         self.telemetry.source_seen(SourceContact {
             at: SystemTime::now(),
@@ -177,7 +177,9 @@ impl Core {
         } else {
             Arc::new(self.rules.for_lower_case_table_names(facts.lower_case_table_names))
         };
-        let mut start = start::decide(&rules, request)?;
+        let (server_id, uuid) = (request.replica.server_id, request.replica.uuid.as_deref());
+        let departed = self.telemetry.departed(server_id, uuid);
+        let mut start = start::decide(&rules, request, departed.as_ref().map(|departed| &departed.place))?;
         if asker == Asker::Replica
             && let (ReplicaStart::FilePosition(at), Some(Target::Source(_)) | None) = (&request.start, &start.target)
             && let Some(size) = self.file_size(&mut client, &start.from.file).await?

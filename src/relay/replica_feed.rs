@@ -12,7 +12,7 @@ use crate::binlog::{Event, EventType};
 use crate::fault::{Code, Fault};
 use crate::pipeline::coordinates::{FilePosition, ReceiverPosition};
 use crate::pipeline::restamped_pad;
-use crate::replica::backend::{BoxFuture, Feed, FeedState, ReplicaRequest, ReplicaStart};
+use crate::replica::backend::{BoxFuture, Feed, FeedState, ReplicaRequest, ReplicaStart, Standing};
 use crate::source::SourceFacts;
 
 use super::Core;
@@ -299,6 +299,22 @@ impl Feed for ReplicaFeed {
             State::Private(feed) => feed.is_caught_up(),
             State::Live(live) => live.idle,
             State::Leaving(..) => false,
+        }
+    }
+
+    fn standing(&self) -> Option<Standing<'_>> {
+        match &self.state {
+            State::Private(feed) => feed.standing(),
+            State::Live(live) if live.whole => {
+                let place = live.place.as_ref()?;
+                let served = live.receiver.at();
+                Some(Standing {
+                    server: self.core.servers.in_use(live.progress.is_position()),
+                    source: (&place.file, place.source),
+                    served: (&served.file, served.position),
+                })
+            }
+            State::Live(_) | State::Leaving(..) => None,
         }
     }
 

@@ -33,6 +33,8 @@ const MAX_STRETCHES: usize = 1024;
 pub(super) struct Servers {
     source: String,
     list: Vec<Endpoint>,
+    /// `host:port` of each of them.
+    addresses: Vec<String>,
     state: Mutex<State>,
 }
 
@@ -86,7 +88,14 @@ fn key(replica: &ReplicaSession) -> Option<String> {
 impl Servers {
     /// `list` begins with `host`.
     pub(super) fn new(source: String, list: Vec<Endpoint>) -> Self {
-        Self { source, list, state: Mutex::default() }
+        let addresses = list.iter().map(Endpoint::address).collect();
+        Self { source, list, addresses, state: Mutex::default() }
+    }
+
+    /// `host:port` of the server that streams come from now.
+    pub(super) fn in_use(&self, by_position: bool) -> &str {
+        let index = if by_position { 0 } else { self.state().in_use };
+        self.addresses.get(index).map_or("", String::as_str)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -7,6 +7,7 @@ use crate::pipeline::rules::RuleSet;
 use crate::pipeline::{Numbering, Target, served_file_name, source_file_name};
 use crate::replica::backend::{ReplicaRequest, ReplicaStart};
 use crate::source::DumpStart;
+use crate::telemetry::WholePlace;
 
 use super::index::Mark;
 
@@ -64,7 +65,8 @@ pub(super) fn fingerprint(rules: &RuleSet) -> String {
 }
 
 /// Decides how the stream begins, before the first byte.
-pub(super) fn decide(rules: &RuleSet, request: &ReplicaRequest) -> Result<Start, Fault> {
+/// `departed` is where the replica was when its last stream ended, if this process served it.
+pub(super) fn decide(rules: &RuleSet, request: &ReplicaRequest, departed: Option<&WholePlace>) -> Result<Start, Fault> {
     let start = match &request.start {
         ReplicaStart::MySqlGtid(set) => {
             let (numbering, from) = (Numbering::Source, FilePosition::default());
@@ -105,7 +107,11 @@ pub(super) fn decide(rules: &RuleSet, request: &ReplicaRequest) -> Result<Start,
         (Some((file, theirs)), Numbering::Served { .. }) if theirs == own => {
             (file, (start.position > FIRST_POSITION).then_some(Target::Served(start.position)))
         }
-        (Some((file, theirs)), _) => return Err(other_rules(start, &file, &theirs, &numbering, &own)),
+        (Some((file, theirs)), _) => {
+            let last =
+                departed.filter(|place| place.served.0.as_bytes() == start.file && place.served.1 <= start.position);
+            return Err(other_rules(start, &file, &theirs, (&numbering, &own), last));
+        }
         (None, _) => (start.file.clone(), (start.position > FIRST_POSITION).then_some(Target::Source(start.position))),
     };
     if start.position < FIRST_POSITION {
@@ -143,7 +149,13 @@ fn file_position(file: &[u8], position: u64) -> Result<DumpStart, Fault> {
     Ok(DumpStart::FilePosition { file: file.to_vec(), position })
 }
 
-fn other_rules(start: &FilePosition, file: &[u8], theirs: &str, numbering: &Numbering, own: &str) -> Fault {
+fn other_rules(
+    start: &FilePosition,
+    file: &[u8],
+    theirs: &str,
+    (numbering, own): (&Numbering, &str),
+    last: Option<&WholePlace>,
+) -> Fault {
     let file = String::from_utf8_lossy(file);
     let now = match numbering {
         Numbering::Served { .. } => {
@@ -154,10 +166,19 @@ fn other_rules(start: &FilePosition, file: &[u8], theirs: &str, numbering: &Numb
         }
         _ => "with its present rules the route serves the source's own positions".to_owned(),
     };
-    let message = format!(
-        "the replica stands at {start}, numbered under rules {theirs}; {now}. Stop its SQL thread at a transaction's end, take the \
-         position of that transaction in {file} of the source, and point the replica there"
-    );
+    let message = match last {
+        // It has been sent all up to there, so this is where its SQL thread ends when it has applied what it has.
+        Some(WholePlace { source: (file, position), served, .. }) => format!(
+            "the replica stands at {start}; its last whole transaction ends at {} there, which is {file}:{position} of the source; \
+             point it there (MASTER_LOG_FILE='{file}', MASTER_LOG_POS={position}) when Exec_Master_Log_Pos is {}. The numbers are \
+             those of rules {theirs}; {now}",
+            served.1, served.1
+        ),
+        None => format!(
+            "the replica stands at {start}, numbered under rules {theirs}; {now}. Stop its SQL thread at a transaction's end, take the \
+             position of that transaction in {file} of the source, and point the replica there"
+        ),
+    };
     Fault::new(Code::ReplicaRulesChanged, message)
 }
 

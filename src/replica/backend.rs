@@ -50,6 +50,11 @@ pub trait Feed: Send {
     /// lies before it; `None` where the heartbeat must carry exactly what was sent.
     fn heartbeat_position(&self) -> Option<FilePosition>;
 
+    /// The end of the last whole transaction that was put out, in both numberings; `None` while that is not known.
+    fn standing(&self) -> Option<Standing<'_>> {
+        None
+    }
+
     /// Whether the source has said that it has nothing more than what was put out: who was sent all of it is not behind.
     fn is_caught_up(&self) -> bool {
         false
@@ -59,6 +64,17 @@ pub trait Feed: Send {
     fn is_live(&self) -> bool {
         false
     }
+}
+
+/// A place between two transactions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing<'a> {
+    /// The server that the stream comes from: `host:port`.
+    pub server: &'a str,
+    /// File and position of the source.
+    pub source: (&'a [u8], u64),
+    /// The same place as the replica sees it.
+    pub served: (&'a [u8], u64),
 }
 
 /// What a replica asked for.

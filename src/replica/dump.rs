@@ -4,6 +4,7 @@
 //! Small events are gathered into one write; large ones go out from where they are.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use super::command::code;
 use super::handshake::{EOF_PACKET, err_packet};
 use super::heartbeat::{Layout, heartbeat};
 use super::registry::{Guard, SessionState};
-use super::{Feed, FeedState, Limits};
+use super::{Feed, FeedState, Limits, Standing};
 use crate::binlog::{ChecksumAlgorithm, Event, EventType, FormatDescription, Vendor};
 use crate::fault::{Code, Fault};
 use crate::pipeline::coordinates::{FilePosition, ReceiverPosition};
@@ -114,6 +115,7 @@ pub(crate) fn fatal_number(code: Code) -> Option<u16> {
         | Code::ReplicaRulesChanged
         | Code::ReplicaUnfit
         | Code::PositionTooLarge
+        | Code::ReplicaDuplicate
         | Code::ReplicaProtocol
         | Code::StatementStopped
         | Code::StatementUnknown
@@ -170,10 +172,12 @@ async fn run<S: AsyncRead + AsyncWrite + Unpin>(
     let mut probe = [0; 64];
     let mut grace_over: Option<Instant> = None;
     let mut waiting = false;
+    let mut superseded = guard.superseded();
     loop {
         let happened = tokio::select! {
             biased;
             _ = ended(&mut ending), if grace_over.is_none() => Happened::Ending,
+            other = taken_over(&mut superseded) => Happened::TakenOver(other),
             read = sender.socket.read(&mut probe) => Happened::Client(read),
             fed = feed.next(&mut batch) => Happened::Fed(fed),
             _ = sleep_until(state.heartbeat_due), if !plan.heartbeat_period.is_zero() => Happened::Silence,
@@ -185,6 +189,15 @@ async fn run<S: AsyncRead + AsyncWrite + Unpin>(
                     return Ok(DumpEnd::Ending);
                 }
                 grace_over = Some(Instant::now() + limits.ending_grace);
+            }
+            Happened::TakenOver(other) => {
+                // The words of a real source, which operators know.
+                let message = format!(
+                    "A replica with the same server_uuid/server_id as this replica has connected to the source: it came from {other}"
+                );
+                let fault = Fault::new(Code::ReplicaDuplicate, message);
+                sender.packet(&fault_packet(&fault, plan.error_text)).await?;
+                return Err(Stop::Failed(fault));
             }
             Happened::Client(Ok(0)) => return Ok(DumpEnd::ClientLeft),
             Happened::Client(Ok(length)) => {
@@ -230,6 +243,9 @@ async fn run<S: AsyncRead + AsyncWrite + Unpin>(
                     }
                 }
                 telemetry.on_live_tail(feed.is_live());
+                if let Some(Standing { server, source, served }) = feed.standing() {
+                    telemetry.stands_at(server, source, served);
+                }
                 if feed.is_caught_up() {
                     telemetry.caught_up();
                 }
@@ -251,9 +267,18 @@ async fn run<S: AsyncRead + AsyncWrite + Unpin>(
 
 enum Happened {
     Ending,
+    TakenOver(SocketAddr),
     Client(io::Result<usize>),
     Fed(Result<FeedState, Fault>),
     Silence,
+}
+
+/// Waits until another replica has taken this one's identity; where nobody can any more, forever.
+async fn taken_over(superseded: &mut watch::Receiver<Option<SocketAddr>>) -> SocketAddr {
+    match superseded.wait_for(Option::is_some).await.ok().and_then(|other| *other) {
+        Some(other) => other,
+        None => std::future::pending().await,
+    }
 }
 
 /// Waits for the signal to end; a signal that can no longer come is waited for forever.

@@ -19,6 +19,7 @@ mod outlook;
 mod packets;
 mod question;
 mod registry;
+mod seldom;
 mod session;
 mod tls;
 mod variables;
@@ -33,8 +34,9 @@ use crate::source::SourceFacts;
 use crate::telemetry::RouteTelemetry;
 
 use outlook::Outlook;
+use seldom::Seldom;
 
-pub use backend::{Backend, BoxFuture, Feed, FeedState, ReplicaRequest, ReplicaSession, ReplicaStart};
+pub use backend::{Backend, BoxFuture, Feed, FeedState, ReplicaRequest, ReplicaSession, ReplicaStart, Standing};
 pub use registry::{Attached, Registry, SessionState};
 pub use session::serve_connection;
 pub use tls::ServerTls;
@@ -96,6 +98,10 @@ pub struct Listener {
     telemetry: Arc<RouteTelemetry>,
     last_facts: Mutex<Option<Arc<SourceFacts>>>,
     logins: Semaphore,
+    /// The source is out of reach: said once a minute, not for each connection.
+    out_of_reach: Seldom,
+    /// Logins that broke off in TLS.
+    failed_tls: Seldom,
 }
 
 impl Listener {
@@ -107,7 +113,16 @@ impl Listener {
         telemetry: Arc<RouteTelemetry>,
     ) -> Arc<Self> {
         let logins = Semaphore::new(config.limits.logins);
-        Arc::new(Self { config, backend, registry, telemetry, last_facts: Mutex::default(), logins })
+        Arc::new(Self {
+            config,
+            backend,
+            registry,
+            telemetry,
+            last_facts: Mutex::default(),
+            logins,
+            out_of_reach: Seldom::default(),
+            failed_tls: Seldom::default(),
+        })
     }
 
     /// What to go by: the source's facts, or the last known ones, or a guess.

@@ -117,6 +117,36 @@ impl Registry {
         }
     }
 
+    /// Looks for other streams of the listener whose replica has the uuid or the server id of this one, and ends those that a
+    /// real source would end: an older one of the same uuid, or of the same server id where there is no uuid. Gives them back.
+    ///
+    /// Connections of one server from one machine are its channels, or an old connection that has not been closed yet: they are left
+    /// alone.
+    pub(crate) fn supersede(&self, guard: &Guard) -> Vec<Duplicate> {
+        let own = guard.entry.snapshot();
+        let mut duplicates = Vec::new();
+        for entry in &self.sessions {
+            let other = entry.snapshot();
+            let streams =
+                matches!(other.state, SessionState::Opening | SessionState::Streaming | SessionState::Waiting);
+            if other.thread_id == own.thread_id || other.listener != own.listener || !streams {
+                continue;
+            }
+            let same_id = own.server_id != 0 && own.server_id == other.server_id;
+            let same_uuid = own.uuid.is_some() && own.uuid == other.uuid;
+            let same_server = own.peer.ip() == other.peer.ip() && same_id && own.uuid == other.uuid;
+            if !(same_id || same_uuid) || same_server {
+                continue;
+            }
+            let ended = same_uuid || (same_id && (own.uuid.is_none() || other.uuid.is_none()));
+            if ended {
+                entry.superseded.send_replace(Some(own.peer));
+            }
+            duplicates.push(Duplicate { other, same_uuid, ended });
+        }
+        duplicates
+    }
+
     /// Enters a new connection; it is forgotten when the guard is dropped.
     pub(crate) fn enter(self: &Arc<Self>, listener: &str, peer: SocketAddr) -> Guard {
         let thread_id = loop {
@@ -143,10 +173,21 @@ impl Registry {
             listener: listener.to_owned(),
             attached: Mutex::new(attached),
             kill: watch::Sender::new(false),
+            superseded: watch::Sender::new(None),
         });
         self.sessions.insert(thread_id, Arc::clone(&entry));
         Guard { registry: Arc::clone(self), thread_id, entry }
     }
+}
+
+/// Another stream with an identity that should be one server's.
+#[derive(Debug)]
+pub(crate) struct Duplicate {
+    pub(crate) other: Attached,
+    /// The uuid is the same; else it is the server id.
+    pub(crate) same_uuid: bool,
+    /// The other stream is being ended.
+    pub(crate) ended: bool,
 }
 
 #[derive(Debug)]
@@ -154,6 +195,8 @@ struct Entry {
     listener: String,
     attached: Mutex<Attached>,
     kill: watch::Sender<bool>,
+    /// The replica that has taken this one's identity.
+    superseded: watch::Sender<Option<SocketAddr>>,
 }
 
 impl Entry {
@@ -182,6 +225,11 @@ impl Guard {
     /// Changes what is known.
     pub(crate) fn update(&self, change: impl FnOnce(&mut Attached)) {
         change(&mut self.entry.attached.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Becomes ready when another replica with the same identity has attached; says from where.
+    pub(crate) fn superseded(&self) -> watch::Receiver<Option<SocketAddr>> {
+        self.entry.superseded.subscribe()
     }
 
     /// Becomes ready when somebody kills this connection.
@@ -230,6 +278,50 @@ mod tests {
         drop(one);
         assert!(!registry.kill("a", id));
         assert_eq!(registry.snapshot().len(), 1);
+    }
+
+    #[test]
+    fn an_older_stream_of_the_same_identity_is_ended_as_a_source_does() {
+        let elsewhere = SocketAddr::from(([127, 0, 0, 2], 40000));
+        for (older, newer, expected) in [
+            ((7, Some("a")), (8, Some("a")), Some((true, true))),
+            ((7, Some("a")), (7, Some("a")), Some((true, true))),
+            ((7, Some("a")), (7, Some("b")), Some((false, false))),
+            ((7, None), (7, None), Some((false, true))),
+            ((7, Some("a")), (8, Some("b")), None),
+            ((0, None), (0, None), None),
+        ] {
+            let registry = Registry::new();
+            let (one, other) = (registry.enter("a", peer()), registry.enter("a", elsewhere));
+            let stranger = registry.enter("b", elsewhere);
+            for (guard, (server_id, uuid)) in [(&one, older), (&stranger, older), (&other, newer)] {
+                guard.update(|attached| {
+                    attached.server_id = server_id;
+                    attached.uuid = uuid.map(str::to_owned);
+                    attached.state = SessionState::Streaming;
+                });
+            }
+            let found = registry.supersede(&other);
+            let found: Vec<_> = found.iter().map(|duplicate| (duplicate.same_uuid, duplicate.ended)).collect();
+            assert_eq!(found, expected.into_iter().collect::<Vec<_>>(), "{older:?} and {newer:?}");
+            let ended = one.superseded().borrow().is_some();
+            assert_eq!(ended, expected.is_some_and(|(_, ended)| ended), "{older:?} and {newer:?}");
+            assert!(stranger.superseded().borrow().is_none(), "another listener's");
+        }
+    }
+
+    #[test]
+    fn a_second_connection_of_the_same_server_ends_nothing() {
+        let registry = Registry::new();
+        let guards = [registry.enter("a", peer()), registry.enter("a", peer())];
+        for guard in &guards {
+            guard.update(|attached| {
+                attached.server_id = 7;
+                attached.uuid = Some("a".to_owned());
+                attached.state = SessionState::Waiting;
+            });
+        }
+        assert!(registry.supersede(&guards[1]).is_empty());
     }
 
     #[test]

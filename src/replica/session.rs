@@ -92,18 +92,22 @@ async fn attend<S>(
         outlook = listener.outlook() => outlook,
         () = ended(&mut ending) => return,
     };
-    if let Some(trouble) = &outlook.trouble {
-        warn!(
-            listener = %listener.config.name, %peer, code = %trouble.fault.code, error = %Escaped(&trouble.fault.message),
-            next = trouble.fault.code.next_step(), "the source is out of reach"
-        );
-        listener.telemetry.failed(&trouble.fault);
-    }
     let visitor = tokio::select! {
         visitor = let_in(socket, peer, guard.thread_id(), &outlook, &listener.config) => visitor,
         () = ended(&mut ending) => return,
     };
     drop(permit);
+    // A probe that comes and goes without a word is no replica that was let down.
+    let spoke = !matches!(&visitor, Err(fault) if fault.code == Code::ReplicaProtocol);
+    if let Some(Trouble { fault, .. }) = outlook.trouble.as_ref().filter(|_| spoke) {
+        listener.telemetry.failed(fault);
+        if let Some(left_out) = listener.out_of_reach.is_due(&fault.message) {
+            warn!(
+                listener = %listener.config.name, %peer, code = %fault.code, error = %Escaped(&fault.message),
+                next = fault.code.next_step(), left_out, "the source is out of reach"
+            );
+        }
+    }
     match visitor {
         Ok(visitor) => {
             guard.update(|attached| {
@@ -132,7 +136,20 @@ async fn attend<S>(
             // A proper end for TLS and for what is still in flight.
             let _ = timeout(PARTING, session.packets.stream_mut().shutdown()).await;
         }
-        Err(fault) => listener.telemetry.failed(&fault),
+        Err(fault) => {
+            if fault.code == Code::ReplicaTls
+                && let Some(left_out) = listener.failed_tls.is_due(&fault.message)
+            {
+                warn!(
+                    listener = %listener.config.name, %peer, code = %fault.code, error = %Escaped(&fault.message),
+                    next = fault.code.next_step(), left_out, "login failed"
+                );
+            }
+            // The source's absence was noted above; this one would only say that the client was told.
+            if outlook.trouble.as_ref().is_none_or(|trouble| trouble.fault.code != fault.code) {
+                listener.telemetry.failed(&fault);
+            }
+        }
     }
 }
 
@@ -184,7 +201,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
                 Ok(Err(error)) => return Err(self.refuse_packet(error).await),
             };
             let next = if let Some(fault) = self.fault_for(&payload) {
-                self.report(&fault, None);
                 self.error(server_error::UNKNOWN, b"HY000", &error_text(&fault, LONG_ERROR_TEXT)).await?
             } else if is_served(&payload) {
                 let answer = console.exchange(&payload).await.map_err(internal)?;
@@ -327,7 +343,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
         match self.trouble.clone() {
             None => self.ok().await,
             Some(Trouble { fault, .. }) => {
-                self.report(&fault, None);
                 let packet = err_packet(server_error::UNKNOWN, Some(b"HY000"), &error_text(&fault, LONG_ERROR_TEXT));
                 self.timely(async |packets| packets.write(&packet).await).await.map(|()| Next::Command)
             }
@@ -418,6 +433,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
             version = identity.version.as_deref().map(|version| Escaped(version).to_string()),
             start = %describe(&start), "replica attached"
         );
+        for duplicate in self.guard.registry().supersede(self.guard) {
+            warn!(
+                listener = %self.listener.config.name, peer = %self.peer, other = %duplicate.other.peer, server_id,
+                uuid = replica.uuid.as_deref().map(|uuid| Escaped(uuid).to_string()), code = %Code::ReplicaDuplicate,
+                ended = duplicate.ended, next = Code::ReplicaDuplicate.next_step(),
+                "two replicas have the same {}", if duplicate.same_uuid { "uuid" } else { "server id" }
+            );
+        }
+        if server_id != 0 && server_id == self.facts.server_id {
+            warn!(
+                listener = %self.listener.config.name, peer = %self.peer, server_id, code = %Code::ReplicaDuplicate,
+                "the replica has the source's own server id: it will leave out all that was born on the source"
+            );
+        }
         let telemetry = self.listener.telemetry.attach(identity);
         let request =
             ReplicaRequest { replica, start, non_blocking: flags & dump_flag::NON_BLOCK != 0 || server_id == 0, flags };

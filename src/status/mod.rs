@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use crate::telemetry::{RoutePicture, SourceContact};
+use crate::telemetry::{Departed, RoutePicture, SessionIdentity, SessionPicture, SourceContact, WholePlace};
 
 mod fetch;
 mod text;
@@ -54,7 +54,8 @@ pub struct RouteStatus {
     pub rules_fingerprint: String,
     /// Whether it passes everything on as it came.
     pub transparent: bool,
-    /// Whether no fault stands. A fault stands until the replica that met it streams again.
+    /// Whether no fault stands. A fault stands until the replica that met it streams again, also with a new uuid or server id,
+    /// or has not come back for a day.
     pub healthy: bool,
     /// The last fault, also when it stands no longer.
     pub last_error: Option<LastError>,
@@ -85,6 +86,9 @@ pub struct RouteStatus {
     /// What the route has learned from statements: tables that it follows to new names, online schema changes that run.
     #[serde(default)]
     pub remembered: Vec<RememberedStatus>,
+    /// Replicas that left and have not come back since the start, and where they were; the newest last.
+    #[serde(default)]
+    pub left: Vec<LeftReplica>,
 }
 
 /// One thing that a route has learned.
@@ -98,6 +102,49 @@ pub struct RememberedStatus {
     pub detail: String,
     /// The source's file and position from which on it holds.
     pub since: String,
+}
+
+/// A replica that streams no more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftReplica {
+    /// Its server id.
+    pub server_id: u32,
+    /// The uuid that it told.
+    pub uuid: Option<String>,
+    /// The address it came from.
+    pub peer: String,
+    /// When it left.
+    pub at: String,
+    /// The last whole transaction that it was sent.
+    pub place: PlaceStatus,
+}
+
+/// The end of a transaction, as the replica sees it and at the source. A replica that has applied all up to `file` and `position` can be
+/// pointed at `source_file` and `source_position`, whatever the rules are then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlaceStatus {
+    /// The file as the replica sees it.
+    pub file: String,
+    /// The position in it: what `Exec_Master_Log_Pos` is when the transaction is applied.
+    pub position: u64,
+    /// The source's file.
+    pub source_file: String,
+    /// The position in the source's file.
+    pub source_position: u64,
+    /// The server of the source that it came from: `host:port`.
+    pub server: String,
+}
+
+impl PlaceStatus {
+    fn of(place: &WholePlace) -> Self {
+        Self {
+            file: place.served.0.clone(),
+            position: place.served.1,
+            source_file: place.source.0.clone(),
+            source_position: place.source.1,
+            server: place.server.clone(),
+        }
+    }
 }
 
 /// The last fault of a route.
@@ -217,6 +264,12 @@ pub struct ReplicaStatus {
     /// an end, on a source connection of its own.
     #[serde(default)]
     pub feed: String,
+    /// The last whole transaction that it was sent; `null` before there was one.
+    #[serde(default)]
+    pub whole: Option<PlaceStatus>,
+    /// What is not as it should be about it: a server id or uuid that another server has.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// How many seconds old the newest event was when it was sent: about 0 for a replica that keeps up, and 0 while the
     /// source has nothing more.
     pub lag_seconds: Option<u64>,
@@ -284,6 +337,7 @@ impl RouteStatus {
             replicas_attached: picture.sessions.len(),
             upstream_connections: picture.upstreams,
             lag_seconds: picture.sessions.iter().filter_map(|session| session.lag_seconds).max(),
+            left: picture.departed.iter().map(left).collect(),
             statements: StatementsStatus { counted: counted.collect(), last: last.collect() },
             remembered: picture.remembered.iter().map(RememberedStatus::new).collect(),
             name: facts.name,
@@ -306,9 +360,41 @@ impl RememberedStatus {
     }
 }
 
+fn left(departed: &Departed) -> LeftReplica {
+    LeftReplica {
+        server_id: departed.identity.server_id,
+        uuid: departed.identity.uuid.clone(),
+        peer: departed.identity.peer.to_string(),
+        at: time_text(departed.at),
+        place: PlaceStatus::of(&departed.place),
+    }
+}
+
+/// Identities that a replica shares with somebody else.
+fn warnings(session: &SessionPicture, picture: &RoutePicture) -> Vec<String> {
+    let SessionIdentity { server_id, uuid, peer, .. } = &session.identity;
+    let mut warnings = Vec::new();
+    if *server_id != 0 && picture.source.as_ref().is_some_and(|source| source.server_id == *server_id) {
+        warnings.push(format!("server id {server_id} is the source's own"));
+    }
+    for SessionIdentity { server_id: other_id, uuid: other_uuid, peer: other, .. } in
+        picture.sessions.iter().map(|session| &session.identity)
+    {
+        if other == peer || (other.ip() == peer.ip() && other_id == server_id && other_uuid == uuid) {
+            continue;
+        }
+        if uuid.is_some() && uuid == other_uuid {
+            warnings.push(format!("the replica at {other} has the same uuid"));
+        } else if *server_id != 0 && server_id == other_id {
+            warnings.push(format!("the replica at {other} has the same server id"));
+        }
+    }
+    warnings
+}
+
 /// The status of the replicas that stream from one route.
 pub fn replicas_of(route: &str, picture: &RoutePicture) -> Vec<ReplicaStatus> {
-    let replica = |session: &crate::telemetry::SessionPicture| ReplicaStatus {
+    let replica = |session: &SessionPicture| ReplicaStatus {
         route: route.to_owned(),
         peer: session.identity.peer.to_string(),
         server_id: session.identity.server_id,
@@ -321,6 +407,8 @@ pub fn replicas_of(route: &str, picture: &RoutePicture) -> Vec<ReplicaStatus> {
         bytes_sent: session.bytes,
         transactions_sent: session.transactions,
         feed: if session.live { "live" } else { "private" }.to_owned(),
+        whole: session.place.as_ref().map(PlaceStatus::of),
+        warnings: warnings(session, picture),
         lag_seconds: session.lag_seconds,
     };
     picture.sessions.iter().map(replica).collect()

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{RouteStatus, Status};
+use super::{PlaceStatus, RouteStatus, Status};
 use crate::telemetry::Escaped;
 
 /// One screen for a small proxy: a line for each route, source and replica, and what is wrong below its route.
@@ -106,6 +106,33 @@ fn render_route(text: &mut String, route: &RouteStatus, status: &Status) {
             if replica.feed == "live" { "on the live tail" } else { "on a source connection of its own" },
             replica.attached_at
         );
+        if let Some(place) = &replica.whole {
+            let _ = writeln!(text, "    last whole transaction {}", describe(place));
+        }
+        for warning in &replica.warnings {
+            let _ = writeln!(text, "    WARNING: {}", Escaped(warning));
+        }
+    }
+    for left in &route.left {
+        let _ = writeln!(
+            text,
+            "  replica {} from {} left at {}: last whole transaction {}",
+            left.server_id,
+            left.peer,
+            left.at,
+            describe(&left.place)
+        );
+    }
+}
+
+/// One place in both numberings, where they differ.
+fn describe(place: &PlaceStatus) -> String {
+    let PlaceStatus { file, position, source_file, source_position, server } = place;
+    let source = format!("{}:{source_position} of {server}", Escaped(source_file));
+    if (file, position) == (source_file, source_position) || file.is_empty() {
+        format!("up to {source}")
+    } else {
+        format!("up to {}:{position}, which is {source}", Escaped(file))
     }
 }
 

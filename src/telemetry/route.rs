@@ -17,6 +17,10 @@ pub const KEPT_STATEMENTS: usize = 16;
 const MAX_STATEMENT_RULES: usize = 1024;
 /// How many replicas' faults are remembered; beyond it the oldest is forgotten.
 const MAX_FAULTS: usize = 1024;
+/// How many replicas that left are remembered with the place where they were; `status` lists them.
+pub const KEPT_DEPARTED: usize = 64;
+/// The fault of a replica that has not come back for so long is that of a replica that is gone.
+const GONE_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// A session that has streamed this long without a fault is well again, also when its source is idle.
 const CURED_AFTER: Duration = Duration::from_secs(5);
 
@@ -112,6 +116,42 @@ pub struct SessionIdentity {
     pub version: Option<String>,
 }
 
+/// The end of a transaction in both numberings.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WholePlace {
+    /// The server of the source that it came from: `host:port`.
+    pub server: String,
+    /// The source's file and position.
+    pub source: (String, u64),
+    /// The same place as the replica sees it.
+    pub served: (String, u64),
+}
+
+impl WholePlace {
+    fn set(&mut self, server: &str, source: (&[u8], u64), served: (&[u8], u64)) {
+        if self.server != server {
+            server.clone_into(&mut self.server);
+        }
+        for (own, (file, position)) in [(&mut self.source, source), (&mut self.served, served)] {
+            if own.0.as_bytes() != file {
+                own.0 = String::from_utf8_lossy(file).into_owned();
+            }
+            own.1 = position;
+        }
+    }
+}
+
+/// A replica that streams no more.
+#[derive(Debug, Clone)]
+pub struct Departed {
+    /// Who it was.
+    pub identity: SessionIdentity,
+    /// When it left.
+    pub at: SystemTime,
+    /// The last transaction's end that it was sent.
+    pub place: WholePlace,
+}
+
 /// A replica is recognised by its server id and uuid when it comes back.
 type ReplicaKey = (u32, Option<String>);
 
@@ -175,6 +215,7 @@ pub struct RouteTelemetry {
     remembered: Mutex<Vec<Remembered>>,
     source: Mutex<Option<SourceContact>>,
     sessions: Mutex<HashMap<u64, Arc<Session>>>,
+    departed: Mutex<VecDeque<Departed>>,
     next_session: AtomicU64,
 }
 
@@ -189,6 +230,7 @@ struct Session {
     lag: AtomicU64,
     position: Mutex<(String, u64)>,
     live: AtomicBool,
+    place: Mutex<Option<WholePlace>>,
 }
 
 /// Read-only picture of one attached replica.
@@ -208,6 +250,8 @@ pub struct SessionPicture {
     pub file: String,
     /// End of the last event sent.
     pub position: u64,
+    /// The end of the last whole transaction that it was sent.
+    pub place: Option<WholePlace>,
     /// How many seconds after its time the newest event was sent; `None` before the first event with a time.
     pub lag_seconds: Option<u64>,
     /// Whether it is on the live tail, which it shares with others, rather than on a source connection of its own.
@@ -243,6 +287,8 @@ pub struct RoutePicture {
     pub sessions: Vec<SessionPicture>,
     /// Streams that are open at the source.
     pub upstreams: u64,
+    /// Replicas that left and have not come back, the newest last.
+    pub departed: Vec<Departed>,
 }
 
 /// The state stays usable when a thread panicked while it held the lock: every update is a whole one.
@@ -259,6 +305,7 @@ fn stands(code: Code) -> bool {
             | Code::ReplicaProtocol
             | Code::ReplicaCommand
             | Code::ReplicaStuck
+            | Code::ReplicaDuplicate
             | Code::ShuttingDown
     )
 }
@@ -285,6 +332,7 @@ impl RouteTelemetry {
             remembered: Mutex::default(),
             source: Mutex::default(),
             sessions: Mutex::default(),
+            departed: Mutex::default(),
             next_session: AtomicU64::new(0),
             route,
         })
@@ -372,6 +420,7 @@ impl RouteTelemetry {
             lag: AtomicU64::new(NO_LAG),
             position: Mutex::default(),
             live: AtomicBool::new(false),
+            place: Mutex::default(),
         });
         let id = self.next_session.fetch_add(1, Ordering::Relaxed);
         let mut sessions = lock(&self.sessions);
@@ -382,15 +431,36 @@ impl RouteTelemetry {
         SessionTelemetry { route: Arc::clone(self), session, id }
     }
 
-    /// Forgets the fault of a replica that has streamed well since.
+    /// Where a replica was that streams no more: by its server id and uuid.
+    pub fn departed(&self, server_id: u32, uuid: Option<&str>) -> Option<Departed> {
+        let departed = lock(&self.departed);
+        departed.iter().rev().find(|departed| departed.identity.is(server_id, uuid)).cloned()
+    }
+
+    fn depart(&self, session: &Session) {
+        let place = lock(&session.place).clone();
+        // Programs that only read (server id 0) do not come back.
+        if let Some(place) = place.filter(|_| session.identity.server_id != 0) {
+            let identity = session.identity.clone();
+            let mut departed = lock(&self.departed);
+            departed.retain(|other| !other.identity.is(identity.server_id, identity.uuid.as_deref()));
+            if departed.len() >= KEPT_DEPARTED {
+                departed.pop_front();
+            }
+            departed.push_back(Departed { identity, at: SystemTime::now(), place });
+        }
+    }
+
+    /// Forgets the fault of a replica that has streamed well since, also under another uuid or server id: a server that was
+    /// built anew.
     fn settle(&self, session: &Session) {
         let well = session.transactions.load(Ordering::Relaxed) > 0 || session.opened.elapsed() >= CURED_AFTER;
         if well {
-            let key = Some(session.identity.key());
-            let mut faults = lock(&self.faults);
-            if faults.standing.get(&key).is_some_and(|fault| fault.instant <= session.opened) {
-                faults.standing.remove(&key);
-            }
+            let SessionIdentity { server_id, uuid, .. } = &session.identity;
+            let same = |key: &Option<ReplicaKey>| {
+                key.as_ref().is_some_and(|(id, other)| id == server_id || other.is_some() && other == uuid)
+            };
+            lock(&self.faults).standing.retain(|key, fault| !same(key) || fault.instant > session.opened);
         }
     }
 
@@ -405,6 +475,17 @@ impl RouteTelemetry {
         for session in &sessions {
             self.settle(session);
         }
+        lock(&self.faults).standing.retain(|_, fault| fault.instant.elapsed() < GONE_AFTER);
+        let departed: Vec<Departed> = lock(&self.departed).iter().cloned().collect();
+        let departed = departed
+            .into_iter()
+            .filter(|departed| {
+                let back = |session: &Arc<Session>| {
+                    session.identity.is(departed.identity.server_id, departed.identity.uuid.as_deref())
+                };
+                !sessions.iter().any(back)
+            })
+            .collect();
         let sessions: Vec<SessionPicture> = sessions.iter().map(|session| session.picture()).collect();
         let (healthy, last_error) = {
             let faults = lock(&self.faults);
@@ -433,6 +514,7 @@ impl RouteTelemetry {
             source: lock(&self.source).clone(),
             sessions,
             upstreams: self.upstreams.load(Ordering::Relaxed),
+            departed,
         }
     }
 
@@ -458,6 +540,10 @@ impl SessionIdentity {
     fn key(&self) -> ReplicaKey {
         (self.server_id, self.uuid.clone())
     }
+
+    fn is(&self, server_id: u32, uuid: Option<&str>) -> bool {
+        self.server_id == server_id && self.uuid.as_deref() == uuid
+    }
 }
 
 impl Session {
@@ -472,6 +558,7 @@ impl Session {
             transactions: self.transactions.load(Ordering::Relaxed),
             file,
             position,
+            place: lock(&self.place).clone(),
             lag_seconds: (lag != NO_LAG).then_some(lag),
             live: self.live.load(Ordering::Relaxed),
         }
@@ -494,6 +581,11 @@ impl SessionTelemetry {
     /// Whether the replica is on the live tail.
     pub fn on_live_tail(&self, live: bool) {
         self.session.live.store(live, Ordering::Relaxed);
+    }
+
+    /// All up to a transaction's end went out. `source` and `served` are file and position in both numberings.
+    pub fn stands_at(&self, server: &str, source: (&[u8], u64), served: (&[u8], u64)) {
+        lock(&self.session.place).get_or_insert_default().set(server, source, served);
     }
 
     /// A batch went out: events and their bytes, transactions that ended in it, the time of its newest event with one
@@ -549,6 +641,7 @@ impl SessionTelemetry {
 impl Drop for SessionTelemetry {
     fn drop(&mut self) {
         self.route.settle(&self.session);
+        self.route.depart(&self.session);
         let mut sessions = lock(&self.route.sessions);
         sessions.remove(&self.id);
         self.route.replicas.set(sessions.len() as f64);
@@ -592,6 +685,44 @@ mod tests {
         session.failed(&Fault::new(Code::StatementStopped, "CREATE TRIGGER"));
         drop(session);
         assert!(!route.picture().healthy);
+    }
+
+    #[test]
+    fn a_replica_that_left_is_remembered_with_its_place_until_it_is_back() {
+        let route = RouteTelemetry::new("shop");
+        let session = route.attach(replica(7));
+        session.stands_at("db1:3306", (b"bin.000001", 700), (b"bin.rp5f3c9a12.000001", 900));
+        drop(session);
+        let place = WholePlace {
+            server: "db1:3306".to_owned(),
+            source: ("bin.000001".to_owned(), 700),
+            served: ("bin.rp5f3c9a12.000001".to_owned(), 900),
+        };
+        assert_eq!(route.departed(7, None).map(|departed| departed.place), Some(place.clone()));
+        assert!(route.departed(7, Some("a")).is_none() && route.departed(8, None).is_none());
+        assert_eq!(route.picture().departed.len(), 1);
+        let refused = route.attach(replica(7));
+        assert!(route.picture().departed.is_empty(), "it is here");
+        drop(refused);
+        assert_eq!(route.departed(7, None).map(|departed| departed.place), Some(place), "it was sent nothing since");
+        for server_id in 100..100 + 2 * KEPT_DEPARTED as u32 {
+            route.attach(replica(server_id)).stands_at("db1:3306", (b"b", 4), (b"b", 4));
+        }
+        assert_eq!(route.picture().departed.len(), KEPT_DEPARTED);
+    }
+
+    #[test]
+    fn a_server_that_was_built_anew_cures_the_fault_of_what_it_was() {
+        let route = RouteTelemetry::new("shop");
+        let with = |server_id, uuid: &str| SessionIdentity { uuid: Some(uuid.to_owned()), ..replica(server_id) };
+        route.attach(with(7, "a")).failed(&Fault::new(Code::ReplicaPosition, "beyond the end"));
+        route.attach(with(8, "b")).sent(1, 100, 1, 0, None, 120);
+        assert!(!route.picture().healthy, "another server");
+        route.attach(with(7, "c")).sent(1, 100, 1, 0, None, 120);
+        assert!(route.picture().healthy, "the same server id");
+        route.attach(with(7, "a")).failed(&Fault::new(Code::ReplicaPosition, "beyond the end"));
+        route.attach(with(9, "a")).sent(1, 100, 1, 0, None, 120);
+        assert!(route.picture().healthy, "the same uuid");
     }
 
     #[test]

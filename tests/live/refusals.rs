@@ -194,3 +194,27 @@ async fn a_statement_that_stops_the_route_is_named_and_a_changed_rule_lets_it_go
         "the skipped RENAME leaves the table"
     );
 }
+
+/// In served coordinates a changed rule set makes the replica's position void: it is told its place at the source, by number.
+#[tokio::test]
+async fn a_changed_rule_set_names_the_place_at_the_source_where_the_replica_goes_on() {
+    let kind = Kind { version: Version::Mysql57, mode: Mode::FilePosition, route: Route::Growing, tls: false };
+    let Some(mut pair) = unless_available(Pair::start(kind).await) else { return };
+    let schema = "CREATE DATABASE storefront CHARACTER SET utf8mb4; USE storefront;
+        CREATE TABLE marker (n INT NOT NULL PRIMARY KEY);";
+    pair.source.script(schema).await;
+    pair.catch_up(LIMIT).await;
+    let (file, position) = pair.source.binlog_end().await;
+    pair.reconfigure("[routes.pair.ddl]\nreference = \"skip\"\n");
+    let error = pair.replica.io_error("RPX-3006", LIMIT).await;
+    let place = format!("MASTER_LOG_FILE='{file}', MASTER_LOG_POS={position}");
+    assert!(error.contains("1236") && error.contains(&place), "{place:?} is missing in {error:?}");
+    let executed = pair.replica.replica_status().await.get("Exec_Master_Log_Pos").to_owned();
+    assert!(error.contains(&format!("Exec_Master_Log_Pos is {executed}")), "{executed}: {error}");
+
+    pair.replica.stop_replica().await;
+    pair.replica.script(&format!("CHANGE MASTER TO {place}")).await;
+    pair.replica.start_replica().await;
+    pair.catch_up(LIMIT).await;
+    assert!(pair.proxy.terminate().success(), "{}", pair.proxy.log());
+}

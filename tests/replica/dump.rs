@@ -328,3 +328,27 @@ async fn the_end_of_the_proxy_does_not_wait_for_ever() {
     assert!(idle.is_cut().await, "between transactions at once");
     assert!(client.is_cut().await);
 }
+
+#[tokio::test]
+async fn a_second_replica_with_the_same_uuid_ends_the_first_as_a_source_does() {
+    let mut stage = Stage::new();
+    let (mut first, _, script) = attach(&mut stage, &["SET @slave_uuid= 'u'"], 0).await;
+    script.events(&[rotate(FILE, 120, ChecksumAlgorithm::None), format()]);
+    first.event().await;
+    first.event().await;
+    let mut second = Client::logged_in(stage.connect(), &[]).await;
+    assert_eq!(second.query("SET @slave_uuid= 'u'").await, Reply::Ok);
+    let mut command = dump_command(120, 0, FILE);
+    command[7] = 8;
+    second.send_command(&command).await;
+    let (_, other) = stage.stream().await;
+    let reply = error(&first.read().await.expect("an error packet"));
+    let (number, text) = reply.error();
+    assert_eq!(number, 1236);
+    assert!(text.contains("A replica with the same server_uuid/server_id as this replica has connected"), "{text}");
+    assert!(text.contains(Code::ReplicaDuplicate.as_str()), "{text}");
+    script.dropped().await;
+    other.events(&[rotate(FILE, 120, ChecksumAlgorithm::None)]);
+    second.event().await;
+    assert!(stage.telemetry.picture().healthy, "the listener serves as before");
+}
