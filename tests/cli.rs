@@ -94,6 +94,7 @@ fn status_object(healthy: bool) -> Value {
                 "last": [{ "action": "skip", "rule": "ddl.unsupported", "reason": "unsupported", "kind": "create_trigger",
                            "file": "binlog.000001", "position": 4, "at": "2026-01-01T00:00:00Z" }]
             },
+            "remembered": [],
             "left": [{ "server_id": 7, "uuid": null, "peer": "10.0.0.7:4000", "at": "2026-01-01T00:00:00Z", "place": {
                 "file": "binlog.rp5f3c9a12.000001", "position": 900, "source_file": "binlog.000001", "source_position": 700, "server": "db2:3306" } }]
         }],
