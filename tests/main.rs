@@ -14,6 +14,7 @@ mod decode;
 mod explain;
 mod hostile;
 mod incident;
+mod learning;
 mod live;
 mod origins;
 mod passthrough;
