@@ -138,6 +138,11 @@ impl RouteFeed {
         self.events.peer()
     }
 
+    /// The number that the stream's connection has there.
+    pub(super) fn thread_id(&self) -> u32 {
+        self.events.thread_id()
+    }
+
     /// Where the receiver of the replica is.
     pub(super) fn served_position(&self) -> &FilePosition {
         self.stream.served_position()

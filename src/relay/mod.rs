@@ -1,5 +1,6 @@
 //! Routes at work: a replica's request becomes a stream from the source through the route's rules.
 
+mod farewell;
 mod feed;
 mod identity;
 mod index;
@@ -31,6 +32,7 @@ use crate::replica::backend::{Backend, BoxFuture, Feed, ReplicaRequest, ReplicaS
 use crate::source::{Client, DumpRequest, DumpStart, Endpoint, EventStream, ResultSet, SourceError, SourceFacts};
 use crate::telemetry::{Coordinates, RouteTelemetry, SourceContact};
 
+use farewell::Farewells;
 use feed::{Parts, RouteFeed};
 pub use identity::{Identities, Lease};
 use index::Index;
@@ -74,6 +76,7 @@ struct Core {
     xa: XaMemory,
     journal: Arc<RouteJournal>,
     tails: Tails,
+    farewells: Farewells,
 }
 
 impl RouteBackend {
@@ -89,8 +92,20 @@ impl RouteBackend {
         let (facts, index, xa, tails) = (Mutex::default(), Arc::default(), XaMemory::default(), Tails::default());
         let asking = tokio::sync::Mutex::default();
         let servers = Servers::new(source_name.clone(), servers);
-        let core =
-            Core { source_name, servers, rules, identities, telemetry, facts, asking, index, xa, journal, tails };
+        let core = Core {
+            source_name,
+            servers,
+            rules,
+            identities,
+            telemetry,
+            facts,
+            asking,
+            index,
+            xa,
+            journal,
+            tails,
+            farewells: Farewells::default(),
+        };
         Self { core: Arc::new(core) }
     }
 

@@ -141,8 +141,10 @@ impl ReplicaFeed {
         let (Some(rendering), Some(place)) = (feed.rendering(), feed.place()) else { return false };
         match self.core.tails.join(rendering, place, feed.progress()) {
             Some(reader) => {
-                // The stream and its identity go with this.
-                self.go_live(reader);
+                // The stream's identity is free for others when the source has heard of it.
+                if let Some(feed) = self.go_live(reader) {
+                    self.core.take_leave(feed);
+                }
                 true
             }
             None => false,

@@ -83,13 +83,22 @@ impl Client {
         self.simple(&registration(&request.identity), Activity::Registration).await?;
         let has_heartbeats = self.version().vendor == Vendor::MariaDb || self.version().number >= 50500;
         let silence = (has_heartbeats && !request.heartbeat.is_zero()).then(|| request.heartbeat * MISSED_HEARTBEATS);
+        let thread_id = self.thread_id();
         let mut connection = self.connection;
         connection.command(&dump_command(&request)).await?;
         let mut reader = PacketReader::new(STREAM_BUFFER, MAX_PAYLOAD);
         reader.expect_sequence(connection.reader.sequence());
         connection.reader = reader;
         let patience = silence.map(|silence| silence.max(FIRST_PACKET_TIMEOUT));
-        Ok(EventStream { connection, negotiated, silence, patience, last_heard: Instant::now(), ended: false })
+        Ok(EventStream {
+            connection,
+            thread_id,
+            negotiated,
+            silence,
+            patience,
+            last_heard: Instant::now(),
+            ended: false,
+        })
     }
 
     /// Says that we know checksums, as replicas do: with the source's own setting, which then holds for the events that it makes
@@ -165,6 +174,7 @@ fn dump_command(request: &DumpRequest) -> Vec<u8> {
 /// A running binary log stream. It owns the socket; dropping it ends the stream.
 pub struct EventStream {
     connection: Connection,
+    thread_id: u32,
     negotiated: ChecksumAlgorithm,
     /// How long nothing may come; `None` where no heartbeats were asked for.
     silence: Option<Duration>,
@@ -241,5 +251,10 @@ impl EventStream {
     /// `host:port`.
     pub fn peer(&self) -> &str {
         &self.connection.peer
+    }
+
+    /// The connection's number at the source.
+    pub fn thread_id(&self) -> u32 {
+        self.thread_id
     }
 }

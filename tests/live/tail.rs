@@ -9,8 +9,14 @@ use crate::support::proxy::Proxy;
 use crate::support::replica::{Start, Upstream};
 use crate::support::server::{Server, ServerOptions};
 use crate::support::unless_available;
+use bytes::Bytes;
+use replproxy::binlog::EventType;
+use replproxy::gtid::GtidSet;
+use replproxy::secret::Secret;
+use replproxy::source::{Client, DumpRequest, DumpStart, Endpoint, EventStream, Identity, TlsMode};
 use replproxy::status::{Status, fetch};
 use std::time::{Duration, Instant};
+use uuid::Uuid;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -225,4 +231,120 @@ async fn a_stuck_replica_falls_off_the_tail_and_comes_back_without_a_difference(
     stage.assert_equal().await;
     let log = stage.proxy.log();
     assert!(log.contains("too slow for the live tail"), "{log}");
+}
+
+/// Replicas that come at the same time, many more than the proxy has identities and than a server has connections by default.
+const CROWD: u32 = 1000;
+/// README, "Limits".
+const CROWD_MEMORY_KIB: u64 = 256 << 10;
+
+async fn attach(port: u16, number: u32, start: DumpStart) -> Option<EventStream> {
+    let endpoint = Endpoint {
+        host: "127.0.0.1".to_owned(),
+        port,
+        user: "repl".to_owned(),
+        password: Secret::new("secret"),
+        tls: TlsMode::Disabled,
+        tls_ca: None,
+        tls_cert: None,
+        tls_key: None,
+        connect_timeout: LIMIT,
+    };
+    let uuid = Uuid::from_u128(u128::from(number) + 1);
+    let identity = Identity { server_id: 10_000 + number, uuid, host: "crowd".to_owned(), port: 0 };
+    let request = DumpRequest { identity, heartbeat: Duration::from_secs(2), flags: 0, start, session: Vec::new() };
+    // A door that is too crowded refuses, and replicas knock again.
+    for _ in 0..60 {
+        if let Ok(client) = Client::connect(&endpoint).await
+            && let Ok(mut stream) = client.start_dump(request.clone()).await
+            && let Ok(Some(_)) = stream.next().await
+        {
+            return Some(stream);
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    None
+}
+
+/// Resident memory of a process in KiB.
+fn resident(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("the process runs");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("Linux tells");
+    line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number")
+}
+
+async fn crowd(mode: Mode) {
+    let version = Version::Mysql57;
+    let options = if mode == Mode::AutoPosition { ServerOptions::new().gtid(version) } else { ServerOptions::new() };
+    let Some(source) = unless_available(Server::start(version, options).await) else { return };
+    let [port, admin] = [free_port(), free_port()];
+    let proxy = Proxy::start(&configuration(source.port(), port, admin), &[port, admin]).await;
+    source.script(SCHEMA).await;
+    source.script(&round(1)).await;
+    let start = match mode {
+        Mode::AutoPosition => {
+            let executed: GtidSet = source.value("SELECT @@GLOBAL.gtid_executed").await.parse().expect("a set");
+            DumpStart::GtidSet(Bytes::from(executed.encode()))
+        }
+        _ => {
+            let (file, position) = source.binlog_end().await;
+            DumpStart::FilePosition { file: file.into(), position: position as u32 }
+        }
+    };
+    let before = resident(proxy.process_id());
+    let began = Instant::now();
+    let coming = (0..CROWD).map(|number| tokio::spawn(attach(port, number, start.clone())));
+    let mut streams = Vec::new();
+    for stream in coming.collect::<Vec<_>>() {
+        streams.push(stream.await.expect("no panic").unwrap_or_else(|| panic!("not let in\n{}", proxy.log())));
+    }
+    eprintln!("{CROWD} replicas attached after {:?}", began.elapsed());
+    loop {
+        let threads = dump_threads(&source).await;
+        let status = fetch(&format!("http://127.0.0.1:{admin}")).expect("the proxy answers");
+        let live = status.replicas.iter().filter(|replica| replica.feed == "live").count();
+        if threads == 1 && live == CROWD as usize {
+            break;
+        }
+        assert!(began.elapsed() < LIMIT * 3, "{threads} dump threads, {live} on the tail\n{}", proxy.log());
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    eprintln!("one dump thread after {:?}", began.elapsed());
+    // Heartbeats of 2 seconds, on a machine that does other things too.
+    let listening = streams.into_iter().map(|mut stream| {
+        tokio::spawn(async move {
+            let mut longest = Duration::ZERO;
+            let mut beats = 0;
+            let mut last = Instant::now();
+            while beats < 4 {
+                let event = stream.next().await.expect("the stream goes on").expect("the stream goes on");
+                beats += u32::from(EventType(event[4]) == EventType::HEARTBEAT);
+                longest = longest.max(last.elapsed());
+                last = Instant::now();
+            }
+            (stream, longest)
+        })
+    });
+    let mut longest = Duration::ZERO;
+    let mut streams = Vec::new();
+    for listening in listening.collect::<Vec<_>>() {
+        let (stream, silence) = listening.await.expect("the stream goes on");
+        longest = longest.max(silence);
+        streams.push(stream);
+    }
+    let after = resident(proxy.process_id());
+    eprintln!("longest silence {longest:?}; {before} KiB before, {after} KiB with {CROWD} replicas");
+    assert!(longest < Duration::from_secs(4), "heartbeats come in time: {longest:?}");
+    assert!(after < CROWD_MEMORY_KIB, "{after} KiB");
+    drop(streams);
+}
+
+#[tokio::test]
+async fn a_thousand_idle_replicas_by_file_and_position_are_one_dump_thread_and_little_memory() {
+    crowd(Mode::FilePosition).await;
+}
+
+#[tokio::test]
+async fn a_thousand_idle_replicas_by_auto_position_are_one_dump_thread_and_little_memory() {
+    crowd(Mode::AutoPosition).await;
 }

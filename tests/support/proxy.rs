@@ -64,6 +64,11 @@ impl Proxy {
         line.trim().trim_end_matches(" kB").parse().expect("the kernel counts the memory of a process")
     }
 
+    /// Its process's number.
+    pub(crate) fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// All that it wrote on standard output and error.
     pub(crate) fn log(&self) -> String {
         self.process.output()
