@@ -14,6 +14,7 @@ use crate::source::Client;
 
 use super::Core;
 use super::lasting::LastingFeed;
+use super::servers::identity;
 
 /// A source that does not answer in this time finds out by itself.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -54,25 +55,26 @@ impl Core {
 
 /// Ends what there is over one connection.
 async fn end_streams(core: Arc<Core>) {
-    let mut killer: Option<Client> = None;
+    let mut killer: Option<(Client, String)> = None;
     while let Some(feed) = core.farewells.next() {
         let Some((server, thread_id)) = feed.connection() else { continue };
-        if killer.as_ref().is_none_or(|client| client.peer() != server) {
+        // The number means something at that server only, and another one may answer at the same address.
+        if killer.as_ref().is_none_or(|(_, known)| *known != server) {
             killer = match timeout(PATIENCE, core.servers.reach_any()).await {
-                Ok(Ok(reached)) if reached.client.peer() == server => Some(reached.client),
+                Ok(Ok(reached)) => Some((reached.client, identity(&reached.facts))),
                 _ => None,
             };
         }
-        let Some(mut client) = killer.take() else { continue };
+        let Some((mut client, known)) = killer.take_if(|(_, known)| *known == server) else { continue };
         // A client whose query was given up is of no more use; one that was refused is.
         match timeout(PATIENCE, client.query(&format!("KILL {thread_id}"))).await {
-            Ok(Ok(_)) => killer = Some(client),
-            Ok(Err(error)) if error.server_code().is_some() => killer = Some(client),
+            Ok(Ok(_)) => killer = Some((client, known)),
+            Ok(Err(error)) if error.server_code().is_some() => killer = Some((client, known)),
             Ok(Err(error)) => debug!(thread_id, %error, "a stream that is left could not be ended"),
             Err(_) => debug!(thread_id, "the source does not answer"),
         }
     }
-    if let Some(client) = killer {
+    if let Some((client, _)) = killer {
         client.quit().await;
     }
 }

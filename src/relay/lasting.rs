@@ -91,9 +91,9 @@ impl LastingFeed {
         &self.facts
     }
 
-    /// At which server (`host:port`) the stream's connection has which number.
-    pub(super) fn connection(&self) -> Option<(&str, u32)> {
-        self.feed().map(|feed| (feed.server(), feed.thread_id()))
+    /// At which server the stream's connection has which number.
+    pub(super) fn connection(&self) -> Option<(String, u32)> {
+        self.feed().map(|feed| (identity(feed.facts()), feed.thread_id()))
     }
 
     /// What the replica has, as far as it is known.
