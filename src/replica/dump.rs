@@ -324,15 +324,17 @@ impl Progress {
         }
     }
 
-    /// Accounts for the next event. The artificial ROTATE before the first FORMAT_DESCRIPTION ends as agreed with this replica,
-    /// whatever the source agreed on with the proxy.
+    /// Accounts for the next event. What is made up before the first FORMAT_DESCRIPTION (the ROTATE that begins the stream) ends
+    /// as agreed with this replica, whatever the source agreed on with the proxy.
     fn take(&mut self, event: Event, sent: &mut Sent) -> Event {
-        let event =
-            if self.format.is_none() && event.event_type() == EventType::ROTATE && event.checksum() != self.checksum {
-                Event::build(*event.header(), &[event.body()], self.checksum)
-            } else {
-                event
-            };
+        let event = if self.format.is_none()
+            && event.event_type() != EventType::FORMAT_DESCRIPTION
+            && event.checksum() != self.checksum
+        {
+            Event::build(*event.header(), &[event.body()], self.checksum)
+        } else {
+            event
+        };
         if event.event_type() == EventType::FORMAT_DESCRIPTION
             && let Ok((_, format)) = FormatDescription::read(event.raw().clone())
         {

@@ -2,7 +2,8 @@
 
 use crate::support::compare::differences;
 use crate::support::fleet::Version;
-use crate::support::pair::{Kind, Mode, Pair, Route};
+use crate::support::link::Link;
+use crate::support::pair::{Kind, Links, Mode, Pair, Route};
 use crate::support::unless_available;
 use std::time::Duration;
 
@@ -103,4 +104,37 @@ async fn mysql_97_auto_position_survives_every_death() {
 #[tokio::test]
 async fn mariadb_1011_gtid_survives_every_death() {
     interrupted(Version::Mariadb1011, Mode::MariadbGtid).await;
+}
+
+/// The connection ends inside of a statement of many rows events: MariaDB's receiver then waits for the last of them, and would
+/// take what every stream begins with for an error (1595).
+async fn cut_inside_of_a_statement(route: Route) {
+    let kind = Kind { version: Version::Mariadb1011, mode: Mode::FilePosition, route, tls: false };
+    let links = Links { source: Link::listen().await, replica: Link::listen().await };
+    let Some(mut pair) = unless_available(Pair::start_through(kind, Some(&links)).await) else { return };
+    let schema = "CREATE DATABASE storefront CHARACTER SET utf8mb4; USE storefront;
+        CREATE TABLE marker (n INT NOT NULL PRIMARY KEY); CREATE TABLE work (id INT NOT NULL PRIMARY KEY, v TEXT);";
+    pair.source.script(schema).await;
+    pair.catch_up(LIMIT).await;
+    for (number, bytes) in [30_000, 150_000, 320_000].into_iter().enumerate() {
+        links.replica.cut_after(bytes);
+        let rows: Vec<_> = (0..60).map(|row| format!("({}, REPEAT('{row}', 4500))", number * 100 + row)).collect();
+        pair.source.script(&format!("INSERT INTO storefront.work VALUES {}", rows.join(", "))).await;
+        pair.catch_up(LIMIT).await;
+        links.replica.heal();
+    }
+    let status = pair.replica.replica_status().await;
+    assert!(status.runs(), "{}", status.summary());
+    assert_eq!(pair.proxy.log().matches("replica attached").count(), 4, "{}", pair.proxy.log());
+    pair.assert_equal().await;
+}
+
+#[tokio::test]
+async fn mariadb_1011_goes_on_inside_of_a_statement_in_served_coordinates() {
+    cut_inside_of_a_statement(Route::Growing).await;
+}
+
+#[tokio::test]
+async fn mariadb_1011_goes_on_inside_of_a_statement_in_source_coordinates() {
+    cut_inside_of_a_statement(Route::Filtered).await;
 }
