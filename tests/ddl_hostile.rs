@@ -194,3 +194,29 @@ fn sixteen_mebibytes_are_read_in_seconds() {
         assert!(took < Duration::from_secs(30), "{shape:?}: {took:?}");
     }
 }
+
+#[test]
+fn ten_thousand_parentheses_fit_a_small_stack() {
+    // Worker threads of servers and programs have far more; a recursion by parenthesis needs megabytes.
+    let small = std::thread::Builder::new().stack_size(512 << 10).spawn(|| {
+        for (head, open, middle, close, tail) in [
+            ("CREATE VIEW v AS SELECT ", "(", "1", ")", " FROM t"),
+            ("CREATE VIEW v AS ", "(", "SELECT 1 FROM t", ")", ""),
+            ("CREATE VIEW v AS SELECT * FROM ", "(", "t", ")", ""),
+            ("CREATE TABLE t (a INT CHECK (", "(", "a > 1", ")", "))"),
+            ("ALTER TABLE t ADD CHECK (", "(", "a > 1", ")", ")"),
+            ("CREATE PROCEDURE p() SELECT ", "(", "1", ")", " FROM t"),
+            ("INSERT INTO t SELECT ", "(", "1", ")", " FROM u"),
+        ] {
+            let sql = [head, &open.repeat(10_000), middle, &close.repeat(10_000), tail].concat();
+            for context in contexts() {
+                let statement = survive(sql.as_bytes(), &context);
+                assert!(
+                    statement.doubt.is_some() || statement.objects.iter().any(|object| object.name == "t"),
+                    "{head}"
+                );
+            }
+        }
+    });
+    small.expect("a thread can be had").join().expect("nothing overflows");
+}
