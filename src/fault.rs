@@ -163,12 +163,20 @@ pub struct Fault {
     pub code: Code,
     /// What was found, with names, positions and the peer's own words. Never a secret, never a row value.
     pub message: String,
+    /// Where a source refused what a replica asked for: what it said, for the replica to hear.
+    pub source_words: Option<String>,
 }
 
 impl Fault {
     /// A fault with what was found.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: message.into(), source_words: None }
+    }
+
+    /// The fault in which a source refused a replica's request with these words.
+    pub fn with_source_words(mut self, text: impl Into<String>) -> Self {
+        self.source_words = Some(text.into());
+        self
     }
 }
 

@@ -236,6 +236,7 @@ impl Process {
                     user: route.user.clone(),
                     password: route.password.clone(),
                     tls: server_tls(route, config.proxy.state_dir.as_deref())?,
+                    transparent: route.rules.is_transparent(),
                     limits: Limits::default(),
                 };
                 let registry = Arc::clone(&self.registry);

@@ -153,6 +153,7 @@ async fn play(folder: &std::path::Path, config: &Config, route: &Route) -> Resul
         user: route.user.clone(),
         password: route.password.clone(),
         tls: ServerTls::disabled(),
+        transparent: false,
         limits: Limits::default(),
     };
     let listener = Listener::new(door, Arc::new(backend), Registry::new(), telemetry);

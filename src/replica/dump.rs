@@ -47,7 +47,7 @@ pub(crate) struct Plan {
     /// Where the receiver is when the stream begins; without a file in GTID mode.
     pub(crate) start: FilePosition,
     /// How much of an error's text this replica shows (bytes).
-    pub(crate) error_text: usize,
+    pub(crate) errors: ErrorStyle,
 }
 
 /// How a dump ended, when nothing failed.
@@ -68,8 +68,15 @@ pub(crate) const LONG_ERROR_TEXT: usize = 500;
 /// With these words sources since MySQL 5.7 begin to name the transactions that are purged, at the end of a long text.
 const MISSING: &str = "missing transactions are '";
 
-/// The text of an error packet: code and message, cut so that the next step still fits where it can.
+/// The text of an error packet: code and message, cut so that the next step still fits where it can. A source's own words
+/// come first, because people and programs know them.
 pub(crate) fn error_text(fault: &Fault, limit: usize) -> String {
+    if let Some(words) = &fault.source_words {
+        let code = format!(" [{}]", fault.code);
+        let next = format!(" [{}, next: {}]", fault.code, fault.code.next_step());
+        let tail = if next.len() <= limit / 2 { next } else { code };
+        return shorten(words, limit.saturating_sub(tail.len())) + &tail;
+    }
     let next = format!(" (next: {})", fault.code.next_step());
     let head = format!("{}: {}", fault.code, fault.message);
     if head.len() + next.len() <= limit {
@@ -129,9 +136,27 @@ pub(crate) fn fatal_number(code: Code) -> Option<u16> {
 
 /// Sends one error packet as the next packet: 1236 where the replica shall stop, 1105 where it shall try again (replicas write
 /// its text to their error log and connect anew).
-pub(crate) fn fault_packet(fault: &Fault, limit: usize) -> Vec<u8> {
+pub(crate) fn fault_packet(fault: &Fault, style: ErrorStyle) -> Vec<u8> {
     let number = fatal_number(fault.code).unwrap_or(1105);
-    err_packet(number, Some(b"HY000"), &error_text(fault, limit))
+    let text = match &fault.source_words {
+        Some(words) if style.transparent && !is_purged(words) => words.clone(),
+        _ => error_text(fault, style.limit),
+    };
+    err_packet(number, Some(b"HY000"), &text)
+}
+
+/// How errors are told to one replica.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ErrorStyle {
+    /// How much of a text it shows (bytes).
+    pub(crate) limit: usize,
+    /// What a source says to a replica of a transparent route is passed on as it came, like its events.
+    pub(crate) transparent: bool,
+}
+
+/// Whether the source says that what the replica needs is there no more: then the replica's operator has to act, and hears how.
+fn is_purged(words: &str) -> bool {
+    words.contains("purged") || words.starts_with("Could not find first log file")
 }
 
 /// Serves one stream to its end. `sequence` is the number of the first packet. A connection that fails is a client that left.
@@ -256,7 +281,7 @@ async fn run<S: AsyncRead + AsyncWrite + Unpin>(
                         return Ok(DumpEnd::Complete);
                     }
                     Err(fault) => {
-                        sender.packet(&fault_packet(&fault, plan.error_text)).await?;
+                        sender.packet(&fault_packet(&fault, plan.errors)).await?;
                         return Err(Stop::Failed(fault));
                     }
                 }
@@ -465,6 +490,28 @@ impl<'a, S: AsyncWrite + Unpin> Sender<'a, S> {
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_sources_own_words_come_first_and_through_a_transparent_route_alone() {
+        let fault = |words: &str| Fault::new(Code::SourceRefusedDump, "source `primary` …").with_source_words(words);
+        let told = |fault: &Fault, transparent| {
+            let packet = fault_packet(fault, ErrorStyle { limit: SHORT_ERROR_TEXT, transparent });
+            // After 0xff, the number, `#` and the state.
+            String::from_utf8(packet[9..].to_vec()).expect("UTF-8")
+        };
+        let truncated = fault("binlog truncated in the middle of event; consider out of disk space on master");
+        assert_eq!(Some(&told(&truncated, true)), truncated.source_words.as_ref());
+        for (fault, transparent) in [
+            (&truncated, false),
+            (&fault("Could not find first log file name in binary log index file"), true),
+            (&fault("Cannot replicate because the source purged required binary logs."), true),
+        ] {
+            let (text, words) = (told(fault, transparent), fault.source_words.as_deref().expect("words"));
+            assert!(text.starts_with(words) && text[words.len()..].starts_with(" [RPX-2006, next: "), "{text}");
+        }
+        let text = told(&fault(&"x".repeat(2 * SHORT_ERROR_TEXT)), false);
+        assert!(text.len() <= SHORT_ERROR_TEXT && text.starts_with("xxx") && text.contains("… [RPX-2006"), "{text}");
+    }
+
     fn refused(missing: &str) -> Fault {
         let words = format!(
             "{} The GTID set sent by the slave is '', and the missing transactions are '{missing}'.",
@@ -474,18 +521,15 @@ mod tests {
             Code::SourceRefusedDump,
             format!("source `primary` (db:3306) ended the stream: {words} (error 1236)"),
         )
+        .with_source_words(words)
     }
 
     #[test]
     fn a_text_that_is_cut_keeps_the_missing_transactions_and_the_next_step() {
         let set = "ca153f24-e68f-11f1-8ee2-02fc00000001:1-3";
         let text = error_text(&refused(set), LONG_ERROR_TEXT);
-        assert!(
-            text.len() <= LONG_ERROR_TEXT
-                && text.starts_with("RPX-2006: source `primary` (db:3306) ended the stream: xxx"),
-            "{text}"
-        );
-        assert!(text.contains(&format!("xx… missing transactions are '{set}'. (error 1236) (next: ")), "{text}");
+        assert!(text.len() <= LONG_ERROR_TEXT && text.starts_with("xxx"), "{text}");
+        assert!(text.contains(&format!("xx… missing transactions are '{set}'. [RPX-2006, next: ")), "{text}");
         let text = error_text(&refused(&format!("{set},").repeat(20)), LONG_ERROR_TEXT);
         assert!(
             text.len() <= LONG_ERROR_TEXT && text.contains(&format!("xx… missing transactions are '{set},{set}")),

@@ -52,6 +52,8 @@ pub struct ListenerConfig {
     pub password: Secret,
     /// TLS.
     pub tls: ServerTls,
+    /// Whether what comes out is what the source sends: then replicas hear the source's own words too.
+    pub transparent: bool,
     /// Limits.
     pub limits: Limits,
 }

@@ -14,7 +14,7 @@ use super::command::{BinlogDump, BinlogDumpGtid, CommandError, RegisterSlave, co
 use super::console::{Console, Surroundings, is_served};
 use super::door::let_in;
 use super::dump::{
-    DumpEnd, LONG_ERROR_TEXT, Plan, SHORT_ERROR_TEXT, ended, error_text, fatal_number, fault_packet, stream,
+    DumpEnd, ErrorStyle, LONG_ERROR_TEXT, Plan, SHORT_ERROR_TEXT, ended, error_text, fatal_number, fault_packet, stream,
 };
 use super::handshake::{EOF_PACKET, err_packet, ok_packet};
 use super::heartbeat::Layout;
@@ -412,9 +412,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
                 ReplicaStart::FilePosition(at) => at.clone(),
                 ReplicaStart::MySqlGtid(_) | ReplicaStart::MariaDbGtid(_) => FilePosition::default(),
             },
-            error_text: match &replica.version {
-                Some(version) if version.vendor == Vendor::MySql && version.number >= 50_700 => LONG_ERROR_TEXT,
-                _ => SHORT_ERROR_TEXT,
+            errors: ErrorStyle {
+                limit: match &replica.version {
+                    Some(version) if version.vendor == Vendor::MySql && version.number >= 50_700 => LONG_ERROR_TEXT,
+                    _ => SHORT_ERROR_TEXT,
+                },
+                transparent: self.listener.config.transparent,
             },
         };
         let identity = SessionIdentity {
@@ -489,7 +492,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
         let mut feed = match opened {
             Ok(feed) => feed,
             Err(fault) => {
-                let packet = fault_packet(&fault, plan.error_text);
+                let packet = fault_packet(&fault, plan.errors);
                 self.timely(async |packets| packets.write(&packet).await).await?;
                 return Err(fault);
             }

@@ -116,6 +116,7 @@ pub async fn run(
         user: options.user,
         password: options.password,
         tls,
+        transparent: false,
         limits: Limits::default(),
     };
     let socket = bind("serve", options.listen)?;

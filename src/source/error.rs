@@ -171,10 +171,11 @@ impl SourceError {
         let code = self.code();
         match self {
             // The server's text stands alone: operators know these strings and search for them.
-            Self::Refused { peer, activity: Activity::Dump, code: number, message, .. } => Fault::new(
-                code,
-                format!("source `{source_name}` ({peer}) ended the stream: {message} (error {number})"),
-            ),
+            Self::Refused { peer, activity: Activity::Dump, code: number, message, .. } => {
+                let text = format!("source `{source_name}` ({peer}) ended the stream: {message} (error {number})");
+                let fault = Fault::new(code, text);
+                if code == Code::SourceRefusedDump { fault.with_source_words(message) } else { fault }
+            }
             _ => Fault::new(code, format!("source `{source_name}`: {self}")),
         }
     }

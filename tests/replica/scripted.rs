@@ -147,6 +147,7 @@ impl Stage {
             user: "repl".to_owned(),
             password: Secret::new("secret"),
             tls: ServerTls::disabled(),
+            transparent: false,
             limits: Limits::default(),
         };
         change(&mut config);

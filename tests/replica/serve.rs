@@ -40,6 +40,7 @@ impl Served {
             user: "repl".to_owned(),
             password: Secret::new("secret"),
             tls: ServerTls::disabled(),
+            transparent: false,
             limits: Limits::default(),
         };
         let stream: Arc<dyn Backend> = Arc::new(RecordedStream::open(folder.path()).expect("files"));
