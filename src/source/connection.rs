@@ -1,6 +1,10 @@
 //! Packets over a socket: what every phase of a connection to a source is made of.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io::{self, ErrorKind},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use socket2::{SockRef, TcpKeepalive};
@@ -90,6 +94,8 @@ impl Connection {
         match self.stream.read_buf(self.reader.room()).await {
             Ok(0) => Err(self.lost("the server closed it")),
             Ok(_) => Ok(()),
+            // What a server that ends without a farewell is in TLS; the library's words for it lead elsewhere.
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Err(self.lost("the server closed it")),
             Err(error) => Err(self.lost(error)),
         }
     }
