@@ -394,13 +394,18 @@ struct Asked<'a> {
     identity: &'a Lease,
 }
 
-/// What a MariaDB replica set for its GTID handshake, for the source's session.
+/// What a MariaDB replica set, for the source's session: what to leave out, and what belongs to its GTID handshake.
 fn session(request: &ReplicaRequest) -> Vec<String> {
-    if !matches!(request.start, ReplicaStart::MariaDbGtid(_)) {
-        return Vec::new();
+    let mut session = Vec::new();
+    if request.replica.skip_replication {
+        session.push("SET skip_replication=1".to_owned());
     }
-    let quoted = |value: &str| value.replace('\\', "\\\\").replace('\'', "''");
-    request.replica.gtid_variables.iter().map(|(name, value)| format!("SET @{name}='{}'", quoted(value))).collect()
+    if matches!(request.start, ReplicaStart::MariaDbGtid(_)) {
+        let quoted = |value: &str| value.replace('\\', "\\\\").replace('\'', "''");
+        let variables = request.replica.gtid_variables.iter();
+        session.extend(variables.map(|(name, value)| format!("SET @{name}='{}'", quoted(value))));
+    }
+    session
 }
 
 impl Backend for RouteBackend {
@@ -414,5 +419,37 @@ impl Backend for RouteBackend {
 
     fn open(&self, request: ReplicaRequest) -> BoxFuture<'_, Result<Box<dyn Feed>, Fault>> {
         Box::pin(self.start(request))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::coordinates::FilePosition;
+    use crate::replica::backend::ReplicaSession;
+
+    #[test]
+    fn what_a_replica_set_for_its_source_is_set_there() {
+        let asked = |start, skip_replication| {
+            let gtid_variables = vec![("slave_connect_state".to_owned(), "0-1-5".to_owned())];
+            let replica = ReplicaSession {
+                server_id: 7,
+                uuid: None,
+                version: None,
+                vendor: Vendor::MariaDb,
+                checksum: None,
+                heartbeat_period: Duration::ZERO,
+                gtid_variables,
+                skip_replication,
+                peer: ([127, 0, 0, 1], 9).into(),
+                thread_id: 1,
+            };
+            session(&ReplicaRequest { replica, start, flags: 0, non_blocking: false })
+        };
+        let place = || ReplicaStart::FilePosition(FilePosition { file: "binlog.000001".into(), position: 4 });
+        assert!(asked(place(), false).is_empty());
+        assert_eq!(asked(place(), true), ["SET skip_replication=1"]);
+        let gtid = ReplicaStart::MariaDbGtid("0-1-5".to_owned());
+        assert_eq!(asked(gtid, true), ["SET skip_replication=1", "SET @slave_connect_state='0-1-5'"]);
     }
 }

@@ -358,6 +358,7 @@ mod tests {
             checksum: None,
             heartbeat_period: Duration::ZERO,
             gtid_variables: Vec::new(),
+            skip_replication: false,
             peer: ([127, 0, 0, 1], 9).into(),
             thread_id: 1,
         }

@@ -8,7 +8,7 @@
 use bytes::Bytes;
 
 use super::question::{Token, TokenKind, like, tokens};
-use super::variables::{SystemVariable, UserVariables, at_source, known_names, system_variable};
+use super::variables::{SKIP_REPLICATION, SystemVariable, UserVariables, at_source, known_names, system_variable};
 use crate::fault::Code;
 use crate::source::{ResultSet, SourceFacts, Vendor};
 
@@ -178,12 +178,18 @@ impl Question<'_> {
         }
     }
 
-    /// `SET`: user variables are remembered, everything else (character sets, modes, timeouts) has no meaning here and is
+    /// `SET`: user variables and what the source has to know are remembered, everything else (character sets, modes, timeouts) has no meaning here and is
     /// answered OK, as an error would end a replica's connection for good.
     fn set(&mut self, assignments: &[Token], asker: &mut Asker) -> Answer {
         for assignment in split_at_commas(assignments) {
-            let [Token { kind: TokenKind::UserVariable(name), .. }, equals, expression @ ..] = assignment else {
-                continue;
+            let (name, equals, expression) = match assignment {
+                [Token { kind: TokenKind::UserVariable(name), .. }, equals, expression @ ..] => {
+                    (name.as_str(), equals, expression)
+                }
+                [variable, equals, expression @ ..] if is_word(variable, "skip_replication") => {
+                    (SKIP_REPLICATION, equals, expression)
+                }
+                _ => continue,
             };
             if !is_mark(equals, "=") && !is_mark(equals, ":=") {
                 return Answer::Error {

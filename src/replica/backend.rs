@@ -107,6 +107,9 @@ pub struct ReplicaSession {
     pub heartbeat_period: Duration,
     /// MariaDB: every `@slave_…` variable of the GTID handshake as `(name, value)`, to be passed on.
     pub gtid_variables: Vec<(String, String)>,
+    /// MariaDB: `SET skip_replication=1`, with which a replica of `replicate_events_marked_for_skip = FILTER_ON_MASTER` asks its
+    /// source to leave out the events that are marked so. To be passed on.
+    pub skip_replication: bool,
     /// Where it came from.
     pub peer: SocketAddr,
     /// The connection's id.

@@ -22,6 +22,7 @@ use super::outlook::Trouble;
 use super::packets::{PacketStream, ReadError};
 use super::registry::{Guard, SessionState};
 use super::tls::ClientStream;
+use super::variables::SKIP_REPLICATION;
 use super::{Listener, ReplicaRequest, ReplicaSession, ReplicaStart};
 use crate::binlog::{ChecksumAlgorithm, ServerVersion, Vendor};
 use crate::fault::{Code, Fault};
@@ -388,6 +389,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
             }),
             heartbeat_period,
             gtid_variables,
+            skip_replication: number(&[SKIP_REPLICATION]) == Some(1),
             peer: self.peer,
             thread_id: asker.thread_id,
         }

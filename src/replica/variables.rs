@@ -11,6 +11,9 @@ use crate::source::{SourceFacts, Vendor};
 const MAX_USER_VARIABLES: usize = 256;
 const MAX_USER_VARIABLE_BYTES: usize = 1 << 20;
 
+/// Under this name, which no user variable can have, a session remembers `SET skip_replication`.
+pub(crate) const SKIP_REPLICATION: &str = "@@skip_replication";
+
 /// What is known of a system variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum SystemVariable {

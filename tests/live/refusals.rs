@@ -75,9 +75,10 @@ async fn what_is_wrong_is_said_to_the_replica_and_in_the_log() {
     refused(&replica, &mut proxy, &at("unreachable"), &here, "RPX-2001", &[&format!("127.0.0.1:{nobody}")]).await;
     refused(&replica, &mut proxy, &at("lacking"), &here, "RPX-2004", &["REPLICATION"]).await;
 
-    // A place that the source does not have, and one that it has purged.
+    // A place that the source does not have, in its own words, as the route is transparent; and one that it has purged.
     let beyond = Start::At(file.clone(), position + 100_000);
-    refused(&replica, &mut proxy, &at("good"), &beyond, "1236", &["RPX-"]).await;
+    refused(&replica, &mut proxy, &at("good"), &beyond, "1236", &[": 'Client requested master to start"]).await;
+    assert!(proxy.log().contains("RPX-2006"), "{}", proxy.log());
     source.script(&format!("PURGE BINARY LOGS TO '{file}'")).await;
     let purged = Start::At("binlog.000001".to_owned(), 4);
     refused(&replica, &mut proxy, &at("good"), &purged, "1236", &["RPX-2006", "Could not find first log file"]).await;

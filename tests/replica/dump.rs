@@ -41,7 +41,7 @@ const HEARTBEATS: &str = "SET @master_heartbeat_period= 30000000";
 #[tokio::test]
 async fn a_request_tells_all_that_the_replica_has_said() {
     let mut stage = Stage::new();
-    let settings = [CHECKSUMS, HEARTBEATS, "SET @slave_uuid= 'u'"];
+    let settings = [CHECKSUMS, HEARTBEATS, "SET @slave_uuid= 'u'", "SET skip_replication=0"];
     let (_client, request, _script) = attach(&mut stage, &settings, 1).await;
     assert_eq!(request.start, ReplicaStart::FilePosition(FilePosition { file: FILE.into(), position: 120 }));
     assert!(request.non_blocking);
@@ -49,10 +49,18 @@ async fn a_request_tells_all_that_the_replica_has_said() {
     assert_eq!((replica.server_id, replica.uuid.as_deref(), replica.vendor), (7, Some("u"), Vendor::MySql));
     assert_eq!((replica.checksum, replica.heartbeat_period), (Some(CRC32), Duration::from_millis(30)));
 
-    let settings = ["SET @mariadb_slave_capability=4", "SET @slave_connect_state='0-1-5'", "SET @slave_until_gtid=''"];
+    assert!(!replica.skip_replication);
+
+    let settings = [
+        "SET @mariadb_slave_capability=4",
+        "SET @slave_connect_state='0-1-5'",
+        "SET @slave_until_gtid=''",
+        "SET skip_replication=1",
+    ];
     let (_client, request, _script) = attach(&mut stage, &settings, 0).await;
     assert_eq!(request.start, ReplicaStart::MariaDbGtid("0-1-5".to_owned()));
     assert_eq!((request.replica.vendor, request.replica.checksum), (Vendor::MariaDb, None));
+    assert!(request.replica.skip_replication);
     let variables = [("slave_connect_state", "0-1-5"), ("slave_until_gtid", "")];
     assert_eq!(request.replica.gtid_variables, variables.map(|(name, value)| (name.to_owned(), value.to_owned())));
 
