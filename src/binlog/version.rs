@@ -33,12 +33,14 @@ pub struct ServerVersion {
 
 impl ServerVersion {
     /// Reads the version text of a greeting or of `SELECT VERSION()`. Nothing if it does not begin with `major.minor`.
+    ///
+    /// MariaDB need not name itself (its option `version` sets the text): it is known by what it puts in front, and by its
+    /// numbers, as MySQL has none between 9 and the ones that are years.
     pub fn parse(text: &str) -> Option<Self> {
-        let vendor = if text.to_ascii_lowercase().contains("mariadb") { Vendor::MariaDb } else { Vendor::MySql };
-        let text = match vendor {
-            Vendor::MariaDb => text.strip_prefix("5.5.5-").unwrap_or(text),
-            Vendor::MySql => text,
-        };
+        const MARIADB_MAJORS: std::ops::RangeInclusive<u32> = 10..=19;
+        let marked = text.strip_prefix("5.5.5-").filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+        let named = marked.is_some() || text.to_ascii_lowercase().contains("mariadb");
+        let text = marked.unwrap_or(text);
         let mut parts = text.splitn(3, '.').map(|part| {
             let digits = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
             part[..digits].parse::<u32>().ok()
@@ -48,6 +50,7 @@ impl ServerVersion {
         if major > 9999 || minor > 99 {
             return None;
         }
+        let vendor = if named || MARIADB_MAJORS.contains(&major) { Vendor::MariaDb } else { Vendor::MySql };
         Some(Self { text: text.to_owned(), number: major * 10_000 + minor * 100 + patch.min(99), vendor })
     }
 
@@ -86,6 +89,9 @@ mod tests {
             ("5.6.42.0", 50642, Vendor::MySql, "5.6.42.0"),
             ("5.5.5-10.11.19-MariaDB-log", 101119, Vendor::MariaDb, "10.11.19-MariaDB-log"),
             ("11.8.6-MariaDB", 110806, Vendor::MariaDb, "11.8.6-MariaDB"),
+            ("5.5.5-10.5.99", 100599, Vendor::MariaDb, "10.5.99"),
+            ("12.3.1-log", 120301, Vendor::MariaDb, "12.3.1-log"),
+            ("5.5.5-m3-log", 50505, Vendor::MySql, "5.5.5-m3-log"),
             ("5.5.68-MariaDB", 50568, Vendor::MariaDb, "5.5.68-MariaDB"),
         ] {
             let version = ServerVersion::parse(text).expect(text);

@@ -208,9 +208,7 @@ impl HandshakeResponse {
     pub(crate) fn version(&self) -> Option<ServerVersion> {
         let text = self.attributes.get("_client_version")?;
         let mut version = ServerVersion::parse(text)?;
-        if (100_000..200_000).contains(&version.number)
-            || self.attributes.get("_client_name").is_some_and(|name| name == "libmariadb")
-        {
+        if self.attributes.get("_client_name").is_some_and(|name| name == "libmariadb") {
             version.vendor = Vendor::MariaDb;
         }
         Some(version)
