@@ -74,10 +74,8 @@ fn parse_version(text: &str) -> Result<ServerVersion, String> {
     };
     let mut version = ServerVersion::parse(number)
         .ok_or_else(|| "write a version such as 5.7.29, 10.11.19-MariaDB, mysql-8.0 or mariadb-10.11".to_owned())?;
-    match vendor {
-        Some(vendor) => version.vendor = vendor,
-        None if version.number >= 100_000 => version.vendor = Vendor::MariaDb,
-        None => {}
+    if let Some(vendor) = vendor {
+        version.vendor = vendor;
     }
     Ok(version)
 }
