@@ -378,8 +378,9 @@ fn shared_word(
     // What a MariaDB replica set for its source's session, but for where it is.
     let session = request.replica.gtid_variables.iter().filter(|(name, _)| mode == "gtid" && name != CONNECT_STATE);
     let session: Vec<_> = session.map(|(name, value)| format!("{name}={value:?}")).collect();
+    let skips = request.replica.skip_replication;
     format!(
-        "{source} {rendering} {lower_case_table_names} {version:?} {flags} {numbering} {mode} {}",
+        "{source} {rendering} {lower_case_table_names} {version:?} {flags} {numbering} {mode} {skips} {}",
         session.join(" ")
     )
 }
