@@ -221,7 +221,7 @@ async fn run<S: AsyncRead + AsyncWrite + Unpin>(
                     "A replica with the same server_uuid/server_id as this replica has connected to the source: it came from {other}"
                 );
                 let fault = Fault::new(Code::ReplicaDuplicate, message);
-                sender.packet(&fault_packet(&fault, plan.error_text)).await?;
+                sender.packet(&fault_packet(&fault, plan.errors)).await?;
                 return Err(Stop::Failed(fault));
             }
             Happened::Client(Ok(0)) => return Ok(DumpEnd::ClientLeft),
