@@ -126,6 +126,8 @@ catalogue! {
          once the rest of this one is there by other means";
     ReplicaDuplicate = "RPX-3010", Replica, "another replica has the same server uuid or server id",
         "give each replica its own server_id, and its own server uuid (remove auto.cnf of a copied data directory)";
+    ReplicaTwice = "RPX-3011", Configuration, "a replica follows one source by GTID through two routes with different rules",
+        "select everything in one route, or attach both channels by file and position";
     StatementStopped = "RPX-4001", Configuration, "a statement stops the route by its rules",
         "look at it with `replproxy explain`, then set the key that the message names or select the object";
     StatementUnknown = "RPX-4002", Configuration, "a statement could not be judged with certainty",

@@ -17,6 +17,8 @@ use uuid::Uuid;
 
 use crate::source::Identity;
 
+use super::following::Followings;
+
 /// How long a replica waits for an id when all are in use. Replicas that have caught up give theirs back, so that a thousand
 /// that come at once all get in. Less than the time after which replicas take their source for dead (60 s), since they
 /// hear nothing meanwhile.
@@ -32,6 +34,7 @@ pub struct Identities {
     /// As many as there are ids; who waits gets one in the order of coming.
     free: Arc<Semaphore>,
     in_use: Mutex<InUse>,
+    followings: Arc<Followings>,
 }
 
 #[derive(Debug, Default)]
@@ -46,7 +49,12 @@ impl Identities {
     pub fn new(first: u32, count: u32) -> Arc<Self> {
         let block = first..first.saturating_add(count);
         let free = Arc::new(Semaphore::new(block.len()));
-        Arc::new(Self { block, free, in_use: Mutex::default() })
+        Arc::new(Self { block, free, in_use: Mutex::default(), followings: Arc::default() })
+    }
+
+    /// Who follows whom by GTID through the routes that share the block.
+    pub(super) fn followings(&self) -> &Arc<Followings> {
+        &self.followings
     }
 
     /// An identity for one stream of the replica that `replica` names; `None` when all ids are in use for too long.

@@ -2,6 +2,7 @@
 
 mod farewell;
 mod feed;
+mod following;
 mod identity;
 mod index;
 mod journal;
@@ -110,8 +111,9 @@ impl RouteBackend {
     }
 
     async fn start(&self, request: ReplicaRequest) -> Result<Box<dyn Feed>, Fault> {
+        let following = self.core.follow(&request).await?;
         let feed = self.core.open(&request, Asker::Replica).await?;
-        Ok(Box::new(ReplicaFeed::new(Arc::clone(&self.core), request, feed)))
+        Ok(Box::new(ReplicaFeed::new(Arc::clone(&self.core), request, feed, following)))
     }
 }
 

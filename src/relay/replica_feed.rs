@@ -17,6 +17,7 @@ use crate::source::SourceFacts;
 
 use super::Core;
 use super::feed::RouteFeed;
+use super::following::Following;
 use super::lasting::{LastingFeed, Reopening};
 use super::place::Place;
 use super::progress::Progress;
@@ -62,13 +63,22 @@ pub(super) struct ReplicaFeed {
     /// How often in a row the source had to be waited for.
     waits: u32,
     pause: Duration,
+    _following: Option<Following>,
 }
 
 impl ReplicaFeed {
-    pub(super) fn new(core: Arc<Core>, request: ReplicaRequest, feed: RouteFeed) -> Self {
+    pub(super) fn new(core: Arc<Core>, request: ReplicaRequest, feed: RouteFeed, following: Option<Following>) -> Self {
         let private = LastingFeed::new(Arc::clone(&core), request.clone(), feed);
         let facts = Arc::clone(private.facts());
-        Self { core, request, facts, state: State::Private(Box::new(private)), waits: 0, pause: CAUGHT_UP_PAUSE }
+        Self {
+            core,
+            request,
+            facts,
+            state: State::Private(Box::new(private)),
+            waits: 0,
+            pause: CAUGHT_UP_PAUSE,
+            _following: following,
+        }
     }
 
     /// What a replica by file and position was sent on the tail is remembered with the server that it came from; on a stream of

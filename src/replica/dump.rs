@@ -121,6 +121,7 @@ pub(crate) fn fatal_number(code: Code) -> Option<u16> {
         | Code::ReplicaPosition
         | Code::ReplicaRulesChanged
         | Code::ReplicaUnfit
+        | Code::ReplicaTwice
         | Code::PositionTooLarge
         | Code::ReplicaDuplicate
         | Code::ReplicaProtocol
