@@ -57,17 +57,26 @@ impl Identities {
         &self.followings
     }
 
+    /// The ids in the order in which a stream takes them. It depends on the stream, so that replicas of two proxies with the same
+    /// configuration seldom want the same id, and one that changes from the first to the second gets its own again.
+    fn preferred(&self, uuid: Uuid) -> impl Iterator<Item = u32> {
+        let (block, count) = (self.block.clone(), self.block.len() as u128);
+        let first = block.start + uuid.as_u128().checked_rem(count).unwrap_or(0) as u32;
+        (first..block.end).chain(block.start..first)
+    }
+
     /// An identity for one stream of the replica that `replica` names; `None` when all ids are in use for too long.
     pub async fn take(self: &Arc<Self>, replica: String) -> Option<Lease> {
         let permit = timeout(LONGEST_WAIT, Arc::clone(&self.free).acquire_owned()).await.ok()?.ok()?;
         let mut in_use = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
-        let server_id = self.block.clone().find(|id| !in_use.server_ids.contains(id))?;
-        in_use.server_ids.insert(server_id);
-        let ordinals = in_use.ordinals.entry(replica.clone()).or_default();
-        let ordinal = (0..).find(|ordinal| !ordinals.contains(ordinal)).unwrap_or(u32::MAX);
-        ordinals.insert(ordinal);
+        let ordinals = in_use.ordinals.get(&replica);
+        let is_free = |ordinal: &u32| ordinals.is_none_or(|ordinals| !ordinals.contains(ordinal));
+        let ordinal = (0..).find(is_free).unwrap_or(u32::MAX);
         let name = format!("{} {replica} {ordinal}", self.block.start);
         let uuid = Uuid::new_v5(&NAMESPACE, name.as_bytes());
+        let server_id = self.preferred(uuid).find(|id| !in_use.server_ids.contains(id))?;
+        in_use.server_ids.insert(server_id);
+        in_use.ordinals.entry(replica.clone()).or_default().insert(ordinal);
         Some(Lease { identities: Arc::clone(self), server_id, uuid, replica, ordinal, _permit: permit })
     }
 }
@@ -121,7 +130,19 @@ mod tests {
         assert!(ids[0].uuid != ids[1].uuid && ids[1].uuid != ids[2].uuid && ids[0].uuid != ids[2].uuid);
         assert!(ids[0].server_id != ids[1].server_id && ids[1].server_id != ids[2].server_id);
         let elsewhere = Identities::new(100, 3).take("shop a".to_owned()).await.expect("free").identity();
-        assert_eq!(elsewhere.uuid, first.uuid);
+        assert_eq!(elsewhere, first);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn replicas_of_two_proxies_with_the_same_block_seldom_get_the_same_id() {
+        let (one, other) = (Identities::new(100, 64), Identities::new(100, 64));
+        let mut same = 0;
+        for number in 0..64 {
+            let at_one = one.take(format!("shop {number}")).await.expect("free").identity();
+            let at_other = other.take(format!("shop {}", number + 1)).await.expect("free").identity();
+            same += usize::from(at_one.server_id == at_other.server_id);
+        }
+        assert!(same < 8, "{same} of 64");
     }
 
     #[tokio::test(start_paused = true)]

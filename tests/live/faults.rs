@@ -137,6 +137,8 @@ async fn survives_schedule(kind: Kind, seed: u64) -> bool {
         let applied = pair.replica.value("SELECT @@GLOBAL.gtid_executed").await;
         assert_eq!(applied, executed, "seed {seed}, {kind:?}: no holes");
     }
+    // The second proxy has the first one's server ids, of which a MariaDB source bears one at a time.
+    pair.replica.stop_replica().await;
     let first = raw::fetched_files(&pair.source, pair.port, kind.tls).await;
     raw::assert_same(&first, &raw::fetched_files(&pair.source, second_port, kind.tls).await);
     for proxy in [&pair.proxy, &second] {
