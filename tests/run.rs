@@ -106,7 +106,9 @@ async fn attach(port: u16) -> Result<EventStream, SourceError> {
         tls_key: None,
         connect_timeout: PATIENCE,
     };
-    let identity = Identity { server_id: 77, uuid: Uuid::from_u128(77), host: "test".to_owned(), port: 0 };
+    // A replica for each route: one and the same must not follow a source by GTID through two routes with different rules.
+    let uuid = Uuid::from_u128(port.into());
+    let identity = Identity { server_id: 77, uuid, host: "test".to_owned(), port: 0 };
     let start = DumpStart::GtidSet(Bytes::from(GtidSet::default().encode()));
     let request = DumpRequest { identity, heartbeat: Duration::from_secs(1), flags: 0, start, session: Vec::new() };
     Client::connect(&endpoint).await?.start_dump(request).await

@@ -38,6 +38,7 @@ struct Door {
     identities: Arc<Identities>,
     listener: Arc<Listener>,
     backend: Arc<RouteBackend>,
+    journal: Arc<RouteJournal>,
     telemetry: Arc<RouteTelemetry>,
     /// Ends the sessions of this version of the route.
     ending: Arc<watch::Sender<bool>>,
@@ -208,23 +209,28 @@ impl Process {
         let same = doors
             .iter()
             .find(|old| old.route == *route && old.source == *source && Arc::ptr_eq(&old.identities, identities));
-        let telemetry = doors.iter().find(|old| old.route.name == route.name).map(|old| Arc::clone(&old.telemetry));
+        let before = doors.iter().find(|old| old.route.name == route.name);
+        let telemetry = before.map(|old| Arc::clone(&old.telemetry));
         let telemetry = telemetry.unwrap_or_else(|| RouteTelemetry::new(&route.name));
-        let (backend, ending) = match same {
-            Some(same) => (Arc::clone(&same.backend), Arc::clone(&same.ending)),
+        let (backend, journal, ending) = match same {
+            Some(same) => (Arc::clone(&same.backend), Arc::clone(&same.journal), Arc::clone(&same.ending)),
             None => {
                 // Only a route that learns has something to keep.
                 let folder = config.proxy.state_dir.as_deref().filter(|_| route.rules.learns());
-                let journal = Arc::new(RouteJournal::open(folder, &telemetry)?);
+                // Streams under the rules before a reload go on learning until they end, so both have one journal.
+                let journal = match before.filter(|old| old.source == *source && old.journal.is_in(folder)) {
+                    Some(old) => Arc::clone(&old.journal),
+                    None => Arc::new(RouteJournal::open(folder, &telemetry)?),
+                };
                 let backend = RouteBackend::new(
                     source.name.clone(),
                     source.servers().cloned().collect(),
                     Arc::new(route.rules.clone()),
                     Arc::clone(identities),
                     Arc::clone(&telemetry),
-                    journal,
+                    Arc::clone(&journal),
                 );
-                (Arc::new(backend), Arc::new(watch::Sender::new(false)))
+                (Arc::new(backend), journal, Arc::new(watch::Sender::new(false)))
             }
         };
         let listener = match same {
@@ -249,6 +255,7 @@ impl Process {
             identities: Arc::clone(identities),
             listener,
             backend,
+            journal,
             telemetry,
             ending,
         })

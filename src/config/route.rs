@@ -143,6 +143,22 @@ fn read(
             ),
         );
     }
+    let has_failover = source.as_ref().is_some_and(|name| {
+        sources
+            .iter()
+            .flat_map(|(_, source)| source)
+            .any(|source| source.name == name.value && !source.failover.is_empty())
+    });
+    if has_failover && rules.as_ref().is_some_and(|rules| rules.learns()) {
+        problems.report_missing(
+            section.span.clone(),
+            format!(
+                "{} has `rename_out = \"follow\"` or `online_ddl = \"fold\"`, and its source has a `failover` list: what the selection learns is \
+                 kept by places in the log of one server; take one of both away",
+                section.name
+            ),
+        );
+    }
     section.finish(problems);
     let route = (|| {
         Some(Route {

@@ -54,6 +54,11 @@ impl RouteJournal {
         Ok(Self { path: Some(path), history: Mutex::new(history), telemetry })
     }
 
+    /// Whether it is kept in this folder, or nowhere.
+    pub fn is_in(&self, state_dir: Option<&Path>) -> bool {
+        self.path.as_deref().and_then(Path::parent) == state_dir
+    }
+
     /// Whether it outlives the process.
     pub fn is_kept(&self) -> bool {
         self.path.is_some()

@@ -193,10 +193,16 @@ impl LastingFeed {
     /// Asks for the stream again, if it is known from where.
     fn reconnect(&mut self, fault: Fault, restarts: bool) -> Result<FeedState, Fault> {
         let State::Streaming(feed) = &self.state else { return Err(fault) };
-        let (served, whole) = (feed.boundary_position(), feed.is_at_boundary());
-        let request =
-            if feed.is_seeking() { Some(self.request.clone()) } else { self.progress.request(&self.request, served) };
-        let Some(request) = request.filter(|_| (whole || restarts || feed.is_seeking()) && !self.may_end()) else {
+        let (served, whole, seeking) = (feed.boundary_position(), feed.is_at_boundary(), feed.is_seeking());
+        // A fault that came right behind the last event of a group leaves the group whole; what is left of another one comes
+        // again, and must not count as there when the stream is lost once more before that.
+        if whole {
+            self.progress.close();
+        } else if restarts {
+            self.progress.abandon();
+        }
+        let request = if seeking { Some(self.request.clone()) } else { self.progress.request(&self.request, served) };
+        let Some(request) = request.filter(|_| (whole || restarts || seeking) && !self.may_end()) else {
             return Err(fault);
         };
         self.core.telemetry.failed(&fault);

@@ -81,6 +81,15 @@ impl Progress {
         }
     }
 
+    /// The group at hand did not come whole and will come again.
+    pub(super) fn abandon(&mut self) {
+        match self {
+            Self::MySql { open, .. } => *open = None,
+            Self::MariaDb { open, .. } => *open = None,
+            Self::Position | Self::Lost => {}
+        }
+    }
+
     /// The request of a replica that has all this; `None` where that is not known.
     pub(super) fn request(&self, request: &ReplicaRequest, served: FilePosition) -> Option<ReplicaRequest> {
         let mut request = request.clone();
@@ -146,4 +155,41 @@ fn gtid(event: &Event) -> Option<(Sid, u64)> {
     }
     let gtid = Gtid::read(event.body()).ok()?;
     Some((Sid { uuid: Uuid::from_bytes(gtid.sid), tag: String::new() }, gtid.gno))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::binlog::{ChecksumAlgorithm, Header};
+
+    fn mariadb_gtid(sequence: u64) -> Event {
+        let header = Header {
+            timestamp: 1,
+            event_type: EventType::MARIADB_GTID,
+            server_id: 7,
+            event_length: 0,
+            log_pos: 1,
+            flags: 0,
+        };
+        Event::build(header, &[&sequence.to_le_bytes(), &[0; 4], &[0; 7]], ChecksumAlgorithm::None)
+    }
+
+    #[test]
+    fn a_group_that_did_not_come_whole_is_asked_for_again() {
+        let state = |progress: &Progress| match progress {
+            Progress::MariaDb { position, .. } => position.to_string(),
+            other => panic!("{other:?}"),
+        };
+        let mut progress = Progress::of(&ReplicaStart::MariaDbGtid("0-7-1".to_owned()));
+        progress.sent(&mariadb_gtid(2));
+        progress.close();
+        progress.sent(&mariadb_gtid(3));
+        progress.abandon();
+        // The stream that follows begins between two groups.
+        progress.close();
+        assert_eq!(state(&progress), "0-7-2");
+        progress.sent(&mariadb_gtid(3));
+        progress.close();
+        assert_eq!(state(&progress), "0-7-3");
+    }
 }

@@ -53,6 +53,12 @@ struct Live {
     place: Option<Place>,
 }
 
+/// Whether a source ended a stream because another one came under its identity. The words are those of MySQL 5.6 to 9.x and MariaDB
+/// (`A slave …`, `A replica …`); older servers close the connection.
+fn is_superseded(fault: &Fault) -> bool {
+    fault.code == Code::SourceRefusedDump && fault.message.contains("with the same server_uuid/server_id")
+}
+
 /// The feed of one replica.
 pub(super) struct ReplicaFeed {
     core: Arc<Core>,
@@ -218,11 +224,10 @@ impl ReplicaFeed {
                     "the replica is behind, inside a transaction that is larger than what the live tail keeps";
                 Err(Fault::new(Code::ReplicaStuck, message))
             }
-            // The source ended the tail's stream: it may still serve the replica's own.
-            Taken::Ended(fault) if fault.code == Code::SourceRefusedDump && live.whole => self.leave(Some(fault)),
-            Taken::Ended(fault) if fault.code == Code::SourceRefusedDump => {
-                Err(Fault::new(Code::SourceLost, fault.message))
-            }
+            // The tail's stream had to go for one that another proxy opened for the replica that began the tail: the others are
+            // served on. All else that a source ends a stream with (its log was reset, a file cannot be read) is meant for each.
+            Taken::Ended(fault) if is_superseded(&fault) && live.whole => self.leave(Some(fault)),
+            Taken::Ended(fault) if is_superseded(&fault) => Err(Fault::new(Code::SourceLost, fault.message)),
             Taken::Ended(fault) => Err(fault),
         }
     }

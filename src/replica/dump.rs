@@ -19,7 +19,7 @@ use super::handshake::{EOF_PACKET, err_packet};
 use super::heartbeat::{Layout, heartbeat};
 use super::registry::{Guard, SessionState};
 use super::{Feed, FeedState, Limits, Standing};
-use crate::binlog::{ChecksumAlgorithm, Event, EventType, FormatDescription, Vendor};
+use crate::binlog::{ChecksumAlgorithm, Event, EventType, FormatDescription, Vendor, flags};
 use crate::fault::{Code, Fault};
 use crate::pipeline::coordinates::{FilePosition, ReceiverPosition};
 use crate::telemetry::SessionTelemetry;
@@ -130,6 +130,8 @@ pub(crate) fn fatal_number(code: Code) -> Option<u16> {
         | Code::StreamNotUnderstood
         | Code::NameUnmappable
         | Code::EventTooLarge
+        | Code::LimitReached
+        | Code::HistoryUnknown
         | Code::ConfigurationInvalid => Some(FATAL),
         _ => None,
     }
@@ -351,16 +353,17 @@ impl Progress {
     }
 
     /// Accounts for the next event. What is made up before the first FORMAT_DESCRIPTION (the ROTATE that begins the stream) ends
-    /// as agreed with this replica, whatever the source agreed on with the proxy.
+    /// as agreed with this replica, whatever the source agreed on with the proxy. So does a ROTATE that begins a stream anew behind
+    /// the replica's back: the replica reads it as the last FORMAT_DESCRIPTION said, and the next one is still to come.
     fn take(&mut self, event: Event, sent: &mut Sent) -> Event {
-        let event = if self.format.is_none()
-            && event.event_type() != EventType::FORMAT_DESCRIPTION
-            && event.checksum() != self.checksum
-        {
-            Event::build(*event.header(), &[event.body()], self.checksum)
-        } else {
-            event
-        };
+        let made_up = self.format.is_none()
+            || (event.event_type() == EventType::ROTATE && event.header().flags & flags::ARTIFICIAL != 0);
+        let event =
+            if made_up && event.event_type() != EventType::FORMAT_DESCRIPTION && event.checksum() != self.checksum {
+                Event::build(*event.header(), &[event.body()], self.checksum)
+            } else {
+                event
+            };
         if event.event_type() == EventType::FORMAT_DESCRIPTION
             && let Ok((_, format)) = FormatDescription::read(event.raw().clone())
         {
