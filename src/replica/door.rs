@@ -54,8 +54,9 @@ struct Refusal {
 
 impl Refusal {
     fn new(error: u16, state: &'static [u8; 5], text: impl Into<String>, code: Code) -> Self {
-        let text = format!("{} [{code}]", text.into());
-        Self { error, state, fault: Fault::new(code, text.clone()), text }
+        let found = text.into();
+        let text = format!("{found} [{code}, next: {}]", code.next_step());
+        Self { error, state, fault: Fault::new(code, found), text }
     }
 }
 

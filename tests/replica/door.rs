@@ -60,7 +60,7 @@ async fn a_wrong_password_or_user_is_refused_with_every_plugin() {
             let (number, text) = reply.error();
             assert_eq!(number, 1045, "{plugin:?} {user:?} {password:?}");
             assert!(text.starts_with(&format!("Access denied for user '{user}'@'10.0.0.9'")), "{text}");
-            assert!(text.contains("RPX-3001") && !text.contains("ecret"), "{text}");
+            assert!(text.contains("[RPX-3001, next: compare") && !text.contains("ecret"), "{text}");
         }
     }
 }
