@@ -59,7 +59,7 @@ impl ReceiverPosition {
             EventType::STOP | EventType::HEARTBEAT | EventType::HEARTBEAT_V2 => {}
             EventType::FORMAT_DESCRIPTION if header.log_pos == 0 => {}
             _ => {
-                self.at.position += length;
+                self.at.position = self.at.position.saturating_add(length);
                 if self.vendor == Vendor::MariaDb && u64::from(header.log_pos) > self.at.position {
                     self.at.position = u64::from(header.log_pos);
                 }
@@ -69,11 +69,28 @@ impl ReceiverPosition {
 
     /// The receiver takes events of so many bytes in all that it only counts.
     pub fn count(&mut self, bytes: u64) {
-        self.at.position += bytes;
+        self.at.position = self.at.position.saturating_add(bytes);
     }
 
     /// The receiver is told of a later position by a heartbeat and takes it over.
     pub fn advance_to(&mut self, position: u64) {
         self.at.position = self.at.position.max(position);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::binlog::{ChecksumAlgorithm, Header};
+
+    #[test]
+    fn a_rotate_to_the_last_position_there_is_does_no_harm() {
+        let mut receiver = ReceiverPosition::new(Vendor::MySql, FilePosition::default());
+        let rotate = Rotate { position: u64::MAX, file: b"bin.000002" };
+        receiver.receive(&rotate.artificial(1, ChecksumAlgorithm::None));
+        let header =
+            Header { timestamp: 1, event_type: EventType::XID, server_id: 1, event_length: 0, log_pos: 99, flags: 0 };
+        receiver.receive(&Event::build(header, &[&[0; 8]], ChecksumAlgorithm::None));
+        assert_eq!(receiver.at().position, u64::MAX);
     }
 }

@@ -148,7 +148,7 @@ impl Numberer {
             || (header.log_pos == 0 && matches!(header.event_type, EventType::FORMAT_DESCRIPTION | EventType::ROTATE));
         let event = match &self.numbering {
             Numbering::Served { fingerprint } if !in_no_file => {
-                let end = self.receiver.at().position + u64::from(header.event_length);
+                let end = self.receiver.at().position.saturating_add(header.event_length.into());
                 if end > u64::from(u32::MAX) && fingerprint.is_some() {
                     // A replica could not ask for what comes behind, and its applier's position would begin again at 0. A file that
                     // is written wraps, as servers' files do.
@@ -176,7 +176,7 @@ impl Numberer {
         if !matches!(self.numbering, Numbering::SourcePadded { .. }) {
             return self.send(event, out);
         }
-        let end = self.receiver.at().position + u64::from(event.header().event_length);
+        let end = self.receiver.at().position.saturating_add(event.header().event_length.into());
         match source.position.checked_sub(end) {
             Some(0) => self.send(event, out),
             Some(gap) if gap >= self.minimum_pad() => {
@@ -207,7 +207,7 @@ impl Numberer {
     /// Inside a transaction: makes up for a large gap now. `held` bytes are still to come.
     pub(super) fn close_large_gap(&mut self, source: &FilePosition, held: u64, out: &mut Vec<Event>) {
         if matches!(self.numbering, Numbering::SourcePadded { .. }) {
-            let gap = source.position.saturating_sub(self.receiver.at().position + held);
+            let gap = source.position.saturating_sub(self.receiver.at().position.saturating_add(held));
             if gap >= EAGER_PAD + self.minimum_pad() {
                 self.pad(EAGER_PAD, out);
             }

@@ -429,7 +429,8 @@ impl Stream {
         if header.flags & flags::ARTIFICIAL != 0 {
             return Ok(());
         }
-        let end = self.source.position + u64::from(header.event_length);
+        // A ROTATE names any position that it likes.
+        let end = self.source.position.saturating_add(header.event_length.into());
         if header.log_pos == 0 {
             if header.event_type != EventType::FORMAT_DESCRIPTION {
                 self.source.position = end;
@@ -437,7 +438,8 @@ impl Stream {
             return Ok(());
         }
         let candidate = (end & !(SPAN - 1)) | u64::from(header.log_pos);
-        let position = if candidate + SPAN / 2 < end { candidate + SPAN } else { candidate };
+        let wrapped = end.saturating_sub(candidate) > SPAN / 2;
+        let position = if wrapped { candidate.saturating_add(SPAN) } else { candidate };
         if self.numberer.counts() && position.abs_diff(end) > LARGEST_JUMP {
             let (event_type, log_pos) = (header.event_type, header.log_pos);
             return Err(StreamError::Jump { event_type, log_pos, expected: end });
