@@ -5,6 +5,8 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// A running program with its output in a file.
@@ -100,10 +102,16 @@ impl Drop for Process {
     }
 }
 
-/// A port of the loopback address that nobody listens at.
+/// A port of the loopback address that nobody listens at and that nobody else in this process was given. It is below those that
+/// the kernel gives to outgoing connections: one of these could sit on the port of a server or proxy while it restarts.
 pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("the loopback address has free ports");
-    listener.local_addr().expect("a bound socket has an address").port()
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 22_000;
+    static NEXT: LazyLock<AtomicU32> = LazyLock::new(|| AtomicU32::new(std::process::id().wrapping_mul(7919)));
+    (0..COUNT)
+        .filter_map(|_| u16::try_from(FIRST + NEXT.fetch_add(1, Ordering::Relaxed) % COUNT).ok())
+        .find(|&port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok())
+        .expect("the loopback address has free ports")
 }
 
 /// Whether a server greets at the port: a packet with number 0 and the handshake's version 10.

@@ -130,12 +130,6 @@ impl Server {
             folder: Some(folder),
             _permit: permit,
         };
-        let copied = Command::new("cp")
-            .args(["--recursive", "--dereference", "--no-target-directory"])
-            .arg(server.installation.template())
-            .arg(server.path("data"))
-            .status();
-        assert!(copied.is_ok_and(|status| status.success()), "cannot copy the data directory");
         std::fs::create_dir(server.path("tmp")).expect("the folder is new");
         server.run().await;
         Ok(server)
@@ -206,12 +200,25 @@ impl Server {
         self.restart().await;
     }
 
+    /// A data directory that no server has run in: even a start that failed may have begun a binary log.
+    fn lay_out(&self) {
+        let data = self.path("data");
+        let _ = std::fs::remove_dir_all(&data);
+        let copied = Command::new("cp")
+            .args(["--recursive", "--dereference", "--no-target-directory"])
+            .arg(self.installation.template())
+            .arg(&data)
+            .status();
+        assert!(copied.is_ok_and(|status| status.success()), "cannot copy the data directory");
+    }
+
     async fn run(&mut self) {
         // Another process can take a free port before the server does: then a first start is tried again elsewhere.
         let attempts = if self.port == 0 { 3 } else { 1 };
         for _ in 0..attempts {
             if self.port == 0 {
                 self.port = free_port();
+                self.lay_out();
             }
             let mut process =
                 Process::spawn(&mut self.command(), &self.path("output")).expect("the server's program runs");
