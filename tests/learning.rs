@@ -6,7 +6,7 @@ use replproxy::binlog::{ChecksumAlgorithm, Event, EventType, FileReader, Query, 
 use replproxy::fault::Code;
 use replproxy::pipeline::coordinates::{FIRST_POSITION, FilePosition};
 use replproxy::pipeline::history::{Behind, Entry, History, Journal, Place};
-use replproxy::pipeline::rules::{Learned, RuleSet};
+use replproxy::pipeline::rules::{Learned, OnlineChange, RuleSet, TablePlace};
 use replproxy::pipeline::{MAX_LENGTH_BUFFER, Numbering, Stop, Stream, StreamOptions};
 
 use crate::support::routes::rules;
@@ -154,6 +154,37 @@ fn a_swap_whose_beginning_is_not_known_stops_the_route_unless_the_replica_has_it
     assert!(run(stream(&rules, middle).with_passed(place(swap_end - 1)), middle).is_err());
     let passed = run(stream(&rules, middle).with_passed(place(swap_end)), middle).unwrap();
     assert_eq!((texts(&passed), rows(&passed)), (Vec::new(), 1));
+}
+
+#[test]
+fn a_schema_change_that_was_ended_by_hand_is_not_remembered_behind_its_swap() {
+    let rules = rules(FOLD);
+    let middle = statement("TRIGGER `pt_osc_shop_plain_del`");
+    let swap = statement("RENAME TABLE `shop`.`plain`");
+    let swap_end = events().iter().find(|(at, _)| *at > swap).unwrap().0;
+    let journal = Arc::new(Memory::default());
+    let created = events()[0].1.header().timestamp;
+    let at = |position| Place { created, file: "binlog.000001".to_owned(), position };
+    let change = OnlineChange {
+        database: "shop".to_owned(),
+        table: "plain".to_owned(),
+        shadow: "_plain_new".to_owned(),
+        definition: None,
+        spoiled: None,
+        table_place: TablePlace::InPlace,
+    };
+    let learned = Learned { followed: Vec::new(), changes: vec![change] };
+    let entry = Entry { place: at(FIRST_POSITION), gtid: None, learned };
+    journal.remember(entry.clone()).unwrap();
+    let begin = |position| stream(&rules, position).with_journal(Arc::clone(&journal) as _, Behind::Position);
+    let stop = run(begin(middle), middle).unwrap_err();
+    assert_eq!((stop.fault.code, stop.at.position), (Code::HistoryUnknown, swap), "{}", stop.fault);
+    assert_eq!(journal.holds(&Behind::Position, &at(swap)).unwrap(), entry.learned);
+    assert!(journal.holds(&Behind::Position, &at(swap_end)).unwrap().is_empty());
+    // A replica by file and position that comes back behind the swap is looked for from before it.
+    let passed = run(begin(middle).with_passed(place(swap_end)), middle).unwrap();
+    assert_eq!((texts(&passed), rows(&passed)), (Vec::new(), 1));
+    run(begin(swap_end), swap_end).unwrap();
 }
 
 #[derive(Debug)]

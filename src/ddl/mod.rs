@@ -190,16 +190,21 @@ pub struct Statement {
     pub doubt: Option<String>,
 }
 
-/// What `tests/fuzz` sees of the parts that nobody else does.
-#[cfg(fuzzing)]
-pub mod fuzzing {
-    use super::Context;
-    use super::lexer::{Lexer, Rules, TokenKind};
+/// A token of a statement's text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lexeme {
+    /// Its bytes in the text.
+    pub span: Range<usize>,
+    /// Whether it is a word without quotes: a keyword or a name.
+    pub bare: bool,
+}
 
-    /// The tokens of a text: first byte, and one past the last.
-    pub fn tokens(sql: &[u8], context: &Context<'_>) -> Vec<(usize, usize)> {
-        let mut lexer = Lexer::new(sql, Rules::of(context));
-        let next = || Some(lexer.next()).filter(|token| token.kind != TokenKind::End);
-        std::iter::from_fn(next).map(|token| (token.start, token.end)).collect()
-    }
+/// The tokens of a text as the session's server reads them, without spaces and comments.
+pub fn lexemes<'a>(sql: &'a [u8], context: &Context<'_>) -> impl Iterator<Item = Lexeme> + use<'a> {
+    let mut lexer = lexer::Lexer::new(sql, lexer::Rules::of(context));
+    std::iter::from_fn(move || {
+        let token = lexer.next();
+        let bare = token.kind == lexer::TokenKind::Word;
+        (token.kind != lexer::TokenKind::End).then_some(Lexeme { span: token.start..token.end, bare })
+    })
 }

@@ -303,6 +303,11 @@ impl RuleSet {
         shadow::of(self, database, name)
     }
 
+    /// Tables and rules of which one may be that which a name shadows, where the tools have cut the name off and it cannot be told.
+    pub fn doubtful_shadow(&self, database: &str, name: &str) -> Option<Vec<String>> {
+        shadow::doubt(self, database, name)
+    }
+
     /// Whether and where a trigger of pt-online-schema-change goes with its table, where `online_ddl` is `forward`.
     pub fn tool_trigger(&self, database: &str, name: &str) -> Option<Decision> {
         (self.policy.online_ddl == Choice::Forward).then(|| shadow::trigger(self, database, name)).flatten()

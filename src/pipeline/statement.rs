@@ -49,8 +49,8 @@ pub(super) struct Outcome {
 
 impl Outcome {
     /// A statement that does not go out, of which nobody needs to hear.
-    pub(super) fn left_out() -> Self {
-        Self { event: None, control: None, opening: Opening::No, note: None, learned: None }
+    pub(super) fn left_out(learned: Option<Box<Learned>>) -> Self {
+        Self { event: None, control: None, opening: Opening::No, note: None, learned }
     }
 }
 
@@ -154,10 +154,11 @@ pub(super) fn judge(event: &Event, context: &StatementContext<'_>) -> Result<Out
             let sentence = format!(
                 "it was born on an excluded origin and renames a selected table, and the selection cannot follow: {why}"
             );
-            StreamError::Stopped(
-                format!("{}: {sentence} (rule ddl.rename_out)", shown(&statement, &sql)),
-                Code::StatementStopped,
-            )
+            StreamError::Stopped {
+                message: format!("{}: {sentence} (rule ddl.rename_out)", shown(&statement, &sql)),
+                code: Code::StatementStopped,
+                behind: None,
+            }
         })?;
         let note = Some(note("excluded_origin", "exclude_origins"));
         return Ok(Outcome { event: None, control: None, opening, note, learned: learned.map(Box::new) });
@@ -180,7 +181,8 @@ pub(super) fn judge(event: &Event, context: &StatementContext<'_>) -> Result<Out
                 _ => Code::StatementStopped,
             };
             let shown = shown(&statement, &sql);
-            Err(StreamError::Stopped(format!("{shown}: {reason} (rule {})", verdict.rule), code))
+            let message = format!("{shown}: {reason} (rule {})", verdict.rule);
+            Err(StreamError::Stopped { message, code, behind: verdict.learned })
         }
         Action::Skip => {
             let note = Some(note(verdict.word.as_str(), &verdict.rule));

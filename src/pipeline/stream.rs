@@ -127,8 +127,13 @@ pub(super) enum StreamError {
     NotRemembered(String),
     #[error("what the statement changes for later ones cannot be kept: {0}")]
     NotKept(String),
-    #[error("{0}")]
-    Stopped(String, Code),
+    #[error("{message}")]
+    Stopped {
+        message: String,
+        code: Code,
+        /// What holds for who goes on behind the statement.
+        behind: Option<Box<Learned>>,
+    },
 }
 
 impl StreamError {
@@ -144,7 +149,7 @@ impl StreamError {
             Self::TornLoad => Code::StatementStopped,
             Self::NotRemembered(_) => Code::HistoryUnknown,
             Self::NotKept(_) => Code::FileUnreadable,
-            Self::Stopped(_, code) => *code,
+            Self::Stopped { code, .. } => *code,
             Self::Format(_)
             | Self::Payload(_)
             | Self::UnknownType(_)
@@ -378,14 +383,18 @@ impl Stream {
 
     /// From here on `learned` holds. It is kept before anything of its statement goes out.
     fn learn(&mut self, learned: Learned) -> Result<(), StreamError> {
-        if let Some(journal) = &self.journal {
-            let entry = Entry { place: self.place(), gtid: self.gtid.clone(), learned: learned.clone() };
-            journal.remember(entry).map_err(StreamError::NotKept)?;
-        }
+        self.keep(&learned)?;
         self.rules = Arc::new(self.rules.with_learned(Arc::new(learned)));
         // What the rules said of tables may be another thing now.
         self.memory = Memory::default();
         Ok(())
+    }
+
+    /// Writes down what holds behind the statement at hand.
+    fn keep(&self, learned: &Learned) -> Result<(), StreamError> {
+        let Some(journal) = &self.journal else { return Ok(()) };
+        let entry = Entry { place: self.place(), gtid: self.gtid.clone(), learned: learned.clone() };
+        journal.remember(entry).map_err(StreamError::NotKept)
     }
 
     fn take_rotate(&mut self, event: &Event, out: &mut Vec<Event>) -> Result<(), StreamError> {
@@ -686,7 +695,15 @@ impl Stream {
             Some(outcome) => outcome,
             None => {
                 let outcome = match statement::judge(&event, &context) {
-                    Err(StreamError::Stopped(..)) if self.has_passed() => statement::Outcome::left_out(),
+                    Err(StreamError::Stopped { behind, .. }) if self.has_passed() => {
+                        statement::Outcome::left_out(behind)
+                    }
+                    Err(StreamError::Stopped { message, code, behind }) => {
+                        if let Some(learned) = behind.as_deref() {
+                            self.keep(learned)?;
+                        }
+                        return Err(StreamError::Stopped { message, code, behind });
+                    }
                     judged => judged?,
                 };
                 self.memory.keep_control(&event, &outcome);

@@ -7,7 +7,7 @@
 //!
 //! Only what leads to the same table at the replica is folded. All else stops the route, as early as it can be told.
 
-use crate::ddl::{Context, MappedName, ObjectType, Role, Statement, rewrite};
+use crate::ddl::{Context, MappedName, ObjectType, Role, Statement, lexemes, rewrite};
 use crate::pipeline::rules::{
     DecidedBy, Definition, Learned, MAX_LEARNED, OnlineChange, RuleSet, Shadow, ShadowRole, TablePlace,
 };
@@ -17,14 +17,18 @@ use super::verdict::{ObjectVerdict, Reason};
 /// The longest ALTER TABLE that is kept for the swap, in bytes.
 const MAX_DEFINITION: usize = 1 << 20;
 
+/// What to do where a swap cannot be folded.
+const BY_HAND: &str = "make the same change at the replica by hand and let it go on after this statement: at a position after it, or with \
+                       GTIDs by an empty transaction in its place";
+
 /// What becomes of a statement that has to do with an online schema change.
 pub(super) enum Fold {
     /// It goes its own way, and this is learned from it.
     Pass(Learned),
     /// It does not go out.
     Skip(String, Option<Learned>),
-    /// The route ends before it.
-    Stop(Reason, String),
+    /// The route ends before it. Who goes on behind it has made the change by hand: this holds there.
+    Stop(Reason, String, Option<Learned>),
     /// This goes out in its place.
     Instead(Definition, Learned, String),
 }
@@ -74,6 +78,7 @@ pub(super) fn judge(
         "create_table" => folder.creates(target),
         "alter_table" | "create_index" | "drop_index" | "truncate" => folder.changes(target),
         "drop_table" => folder.drops(),
+        "drop_db" => folder.drops_database(target),
         _ => None,
     }
 }
@@ -111,6 +116,36 @@ impl<'a> Folder<'a> {
 
     fn learned(&self) -> Learned {
         (**self.rules.learned()).clone()
+    }
+
+    /// The words without quotes from a place of the text on. Version comments are read for every server: what a word can do here is to
+    /// stop a route.
+    fn words(&self, from: usize) -> impl Iterator<Item = &'a [u8]> {
+        let sql = self.sql;
+        let context = Context { version: u32::MAX, ..*self.context };
+        let found = lexemes(sql, &context).filter(move |token| token.bare && token.span.start >= from);
+        found.filter_map(move |token| sql.get(token.span))
+    }
+
+    /// Whether a statement that renames a table does nothing else to it.
+    fn only_renames(&self, from: usize, to: usize) -> bool {
+        if self.statement.kind.0 != "alter_table" {
+            return true;
+        }
+        let (old, new) = (&self.statement.objects[from], &self.statement.objects[to]);
+        let new_start = new.database_span.as_ref().unwrap_or(&new.span).start;
+        let context = Context { version: u32::MAX, ..*self.context };
+        let mut between = Vec::new();
+        for token in lexemes(self.sql, &context).filter(|token| token.span.start >= old.span.end) {
+            let text = self.sql.get(token.span.clone()).unwrap_or_default().to_ascii_uppercase();
+            if token.span.end <= new_start {
+                between.push(text);
+            } else if token.span.start >= new.span.end && text != b";" {
+                return false;
+            }
+        }
+        let between: Vec<&[u8]> = between.iter().map(Vec::as_slice).collect();
+        matches!(between[..], [b"RENAME"] | [b"RENAME", b"TO" | b"AS" | b"="])
     }
 
     /// The place of the change of a table in what is learned.
@@ -153,20 +188,27 @@ impl<'a> Folder<'a> {
                     Reason::OnlineDdl,
                     format!(
                         "it makes {database}.{name} anew, which was dropped or moved away while an online schema change ran, so that it \
-                         was kept at the replica for the swap; drop it there and let the route go on after this statement"
+                         was kept at the replica for the swap; drop it there, make the new one by hand and let the route go on after this statement"
                     ),
+                    Some(self.without(place)),
                 )),
             };
         }
         let shadow = self.copy(target)?;
-        let table = shadow.table;
+        let table = &*shadow.table;
+        let mut learned = self.learned();
+        // What is left of an earlier change of the table, or with a copy of this name, is over: its end was made by hand, or it was
+        // given up where the stream did not see it.
+        learned.changes.retain(|change| {
+            let is_other = !self.rules.same(&change.shadow, name) && !self.rules.same(&change.table, table);
+            is_other || !self.rules.same(&change.database, database)
+        });
         let mut references = self.statement.objects.iter().filter(|object| object.role == Role::Reference).peekable();
         let only_its_table = references.peek().is_some()
             && references
                 .all(|object| self.rules.same(&object.name, table) && self.rules.same(&object.database, database));
-        let has_keys = words(self.sql).any(|word| word.eq_ignore_ascii_case("REFERENCES"));
-        let is_like = words(self.sql).any(|word| word.eq_ignore_ascii_case("LIKE"));
-        let selects = words(self.sql).any(|word| word.eq_ignore_ascii_case("SELECT"));
+        let has = |keyword: &str| self.words(0).any(|word| word.eq_ignore_ascii_case(keyword.as_bytes()));
+        let (has_keys, is_like, selects) = (has("REFERENCES"), has("LIKE"), has("SELECT"));
         let no_references = !self.statement.objects.iter().any(|object| object.role == Role::Reference);
         if has_keys || selects || !(no_references || only_its_table && is_like) {
             return Some(Fold::Stop(
@@ -175,15 +217,16 @@ impl<'a> Folder<'a> {
                     "it makes a copy of {database}.{table} whose foreign keys have other names or which is made from another table, so the swap \
                      is no ALTER TABLE; set ddl.online_ddl = \"forward\" to let the tool's tables go out"
                 ),
+                Some(learned),
             ));
         }
-        let mut learned = self.learned();
         if learned.changes.len() >= MAX_LEARNED {
             return Some(Fold::Stop(
                 Reason::OnlineDdl,
                 format!(
                     "more than {MAX_LEARNED} online schema changes would run: drop the copies that were left behind"
                 ),
+                None,
             ));
         }
         learned.changes.push(OnlineChange {
@@ -209,6 +252,9 @@ impl<'a> Folder<'a> {
         let place = self.change_by_copy(database, name)?;
         let change = &self.rules.learned().changes[place];
         let table = format!("{database}.{}", shadow.table);
+        let why_spoiled = format!("a statement of kind {} on the copy", self.statement.kind.0);
+        // Who lets it pass has a copy that no ALTER TABLE of the binlog gives.
+        let passed_over = || self.with(place, |change| change.spoiled = Some(format!("{why_spoiled} was passed over")));
         let stop = |why: String| {
             Some(Fold::Stop(
                 Reason::OnlineDdl,
@@ -216,6 +262,7 @@ impl<'a> Folder<'a> {
                     "it is part of an online schema change of {table}, and {why}. To let the tool's tables go out from here: create the copy at the \
                      replica (CREATE TABLE … LIKE the table) and set ddl.online_ddl = \"forward\""
                 ),
+                Some(passed_over()),
             ))
         };
         if self.statement.kind.0 != "alter_table" {
@@ -235,12 +282,13 @@ impl<'a> Folder<'a> {
         if self.sql.len() > MAX_DEFINITION {
             return stop(format!("it is longer than the {MAX_DEFINITION} bytes that are kept for the swap"));
         }
-        if let Some(word) = words(&self.sql[end.min(self.sql.len())..]).find(|word| is_momentary(word)) {
+        if let Some(word) = self.words(end).find(|word| is_momentary(word)) {
             return stop(format!(
-                "what {word} gives differs between the copying at the source and an ALTER TABLE at the replica"
+                "what {} gives differs between the copying at the source and an ALTER TABLE at the replica",
+                String::from_utf8_lossy(word)
             ));
         }
-        let definition = match self.retargeted(name, shadow.table) {
+        let definition = match self.retargeted(name, &shadow.table) {
             Ok(definition) => definition,
             Err(why) => return stop(why),
         };
@@ -290,6 +338,13 @@ impl<'a> Folder<'a> {
         let change = &self.rules.learned().changes[place];
         let table = format!("{}.{}", change.database, change.table);
         if !alone {
+            let mut learned = self.learned();
+            let gone: Vec<usize> = touched.iter().map(|(_, place, _)| *place).collect();
+            let mut at = 0;
+            learned.changes.retain(|_| {
+                at += 1;
+                !gone.contains(&(at - 1))
+            });
             // No tool drops several at once. Tables of this list that go out are gone at both sides, and so are their changes.
             if touched
                 .iter()
@@ -298,17 +353,12 @@ impl<'a> Folder<'a> {
                 return Some(Fold::Stop(
                     Reason::OnlineDdl,
                     format!(
-                        "it drops {table}, whose online schema change is between the two halves of its swap, among others"
+                        "it drops {table}, whose online schema change is between the two halves of its swap, among others; drop at the replica what \
+                         it drops and let the route go on after this statement"
                     ),
+                    Some(learned),
                 ));
             }
-            let mut learned = self.learned();
-            let gone: Vec<usize> = touched.iter().map(|(_, place, _)| *place).collect();
-            let mut at = 0;
-            learned.changes.retain(|_| {
-                at += 1;
-                !gone.contains(&(at - 1))
-            });
             return Some(Fold::Pass(learned));
         }
         match (is_copy, &change.table_place) {
@@ -322,7 +372,7 @@ impl<'a> Folder<'a> {
                     self.without(place),
                     format!("{table} was dropped before, and the copy that was to take its name is dropped, too"),
                 )),
-                Err(why) => Some(Fold::Stop(Reason::UnmappableName, why)),
+                Err(why) => Some(Fold::Stop(Reason::UnmappableName, why, Some(self.without(place)))),
             },
             (true, TablePlace::MovedTo(elsewhere)) => Some(Fold::Stop(
                 Reason::RenameOut,
@@ -330,6 +380,7 @@ impl<'a> Folder<'a> {
                     "it drops the copy of {table}, which was moved to {elsewhere} for the swap and did not come back; rename the table at the \
                      replica or drop it, and let the route go on after this statement"
                 ),
+                Some(self.without(place)),
             )),
             (false, TablePlace::InPlace) if change.definition.is_some() => Some(Fold::Skip(
                 format!("{table} stays at the replica until the copy takes its name or is dropped"),
@@ -338,15 +389,26 @@ impl<'a> Folder<'a> {
             (false, TablePlace::InPlace) => Some(Fold::Pass(self.without(place))),
             (false, _) => Some(Fold::Stop(
                 Reason::OnlineDdl,
-                format!("it drops {table}, which is not there: a statement in between was not seen"),
+                format!(
+                    "it drops {table}, which is not there: a statement in between was not seen; drop the table at the replica and let the route \
+                     go on after this statement"
+                ),
+                Some(self.without(place)),
             )),
         }
+    }
+
+    /// A database that is dropped takes the changes of its tables with it.
+    fn drops_database(&self, target: usize) -> Option<Fold> {
+        let mut learned = self.learned();
+        learned.changes.retain(|change| !self.rules.same(&change.database, self.database(target)));
+        (learned != **self.rules.learned()).then_some(Fold::Pass(learned))
     }
 
     fn renames(&self, moves: &[(usize, usize)]) -> Option<Fold> {
         // The copy that takes its table's name.
         let swap = moves.iter().find(|(from, to)| {
-            self.copy(*from).is_some_and(|shadow| self.rules.same(shadow.table, self.named(*to)))
+            self.copy(*from).is_some_and(|shadow| self.rules.same(&shadow.table, self.named(*to)))
                 && self.rules.same(self.database(*from), self.database(*to))
         });
         match swap {
@@ -358,8 +420,6 @@ impl<'a> Folder<'a> {
     fn swaps(&self, from: usize, to: usize, moves: &[(usize, usize)]) -> Fold {
         let (database, table) = (self.database(to), self.named(to));
         let full = format!("{database}.{table}");
-        let by_hand = "make the same change at the replica by hand and let it go on after this statement: at a position after it, or with \
-                       GTIDs by an empty transaction in its place";
         let Some(place) = self
             .change_by_copy(database, self.named(from))
             .filter(|place| self.change_of(database, table) == Some(*place))
@@ -367,23 +427,26 @@ impl<'a> Folder<'a> {
             return Fold::Stop(
                 Reason::HistoryUnknown,
                 format!(
-                    "it ends an online schema change of {full} whose beginning this stream has not seen; {by_hand}"
+                    "it ends an online schema change of {full} whose beginning this stream has not seen; {BY_HAND}"
                 ),
+                None,
             );
         };
         let change = &self.rules.learned().changes[place];
         let Some(definition) = &change.definition else {
             return Fold::Stop(
                 Reason::HistoryUnknown,
-                format!("it ends an online schema change of {full} of which no ALTER TABLE was seen; {by_hand}"),
+                format!("it ends an online schema change of {full} of which no ALTER TABLE was seen; {BY_HAND}"),
+                Some(self.without(place)),
             );
         };
         if let Some(why) = &change.spoiled {
             return Fold::Stop(
                 Reason::OnlineDdl,
                 format!(
-                    "it ends an online schema change of {full}, but {why}, so the ALTER TABLE alone leads elsewhere; {by_hand}"
+                    "it ends an online schema change of {full}, but {why}, so the ALTER TABLE alone leads elsewhere; {BY_HAND}"
                 ),
+                Some(self.without(place)),
             );
         }
         // The table itself moves away in the same statement, or did so before.
@@ -398,12 +461,35 @@ impl<'a> Folder<'a> {
         if leaving != expected || moves.len() != 1 + expected {
             return Fold::Stop(
                 Reason::OnlineDdl,
-                format!("it ends an online schema change of {full} and renames other tables, too; {by_hand}"),
+                format!("it ends an online schema change of {full} and renames other tables, too; {BY_HAND}"),
+                Some(self.without(place)),
+            );
+        }
+        if !self.only_renames(from, to) {
+            return Fold::Stop(
+                Reason::OnlineDdl,
+                format!("it ends an online schema change of {full} and changes more than the name; {BY_HAND}"),
+                Some(self.without(place)),
             );
         }
         let why =
             format!("the online schema change of {full} ends here: its ALTER TABLE goes out in place of the swap");
         Fold::Instead(definition.clone(), self.without(place), why)
+    }
+
+    /// gh-ost --revert: the table as it was before takes its name again, with what was written since the swap.
+    fn takes_back(&self, moves: &[(usize, usize)]) -> Option<Fold> {
+        let &(_, to) = moves.iter().find(|&&(from, to)| {
+            self.shadow(from)
+                .is_some_and(|shadow| shadow.role == ShadowRole::Old && self.rules.same(&shadow.table, self.named(to)))
+                && self.rules.same(self.database(from), self.database(to))
+        })?;
+        let why = format!(
+            "it gives {}.{} the definition back that it had before an online schema change, which no ALTER TABLE of the stream says; {BY_HAND}",
+            self.database(to),
+            self.named(to)
+        );
+        Some(Fold::Stop(Reason::OnlineDdl, why, None))
     }
 
     /// The first half of a swap in two steps, or its undoing.
@@ -421,23 +507,19 @@ impl<'a> Folder<'a> {
                 .or_else(|| self.change_of(database, old).map(|place| (place, from, to, false)))
                 .or_else(|| self.change_by_copy(database, old).map(|place| (place, from, to, false)))
         });
-        let (place, from, to, is_back) = found?;
+        let Some((place, from, to, is_back)) = found else { return self.takes_back(moves) };
         let change = &self.rules.learned().changes[place];
         let full = format!("{}.{}", change.database, change.table);
         let is_table = self.rules.same(self.named(from), &change.table);
         let is_old = self
             .shadow(to)
-            .is_some_and(|shadow| shadow.role == ShadowRole::Old && self.rules.same(shadow.table, &change.table));
-        if is_back && moves.len() == 1 {
+            .is_some_and(|shadow| shadow.role == ShadowRole::Old && self.rules.same(&shadow.table, &change.table));
+        let is_simple = moves.len() == 1 && self.only_renames(from, to);
+        if is_back && is_simple {
             let learned = self.with(place, |change| change.table_place = TablePlace::InPlace);
             return Some(Fold::Skip(format!("{full} has its name again"), Some(learned)));
         }
-        if is_table
-            && is_old
-            && moves.len() == 1
-            && change.definition.is_some()
-            && change.table_place == TablePlace::InPlace
-        {
+        if is_table && is_old && is_simple && change.definition.is_some() && change.table_place == TablePlace::InPlace {
             let elsewhere = self.named(to).to_owned();
             let learned = self.with(place, |change| change.table_place = TablePlace::MovedTo(elsewhere));
             return Some(Fold::Skip(
@@ -451,55 +533,15 @@ impl<'a> Folder<'a> {
             _ => Fold::Stop(
                 Reason::OnlineDdl,
                 format!(
-                    "it renames tables of an online schema change of {full} that is between the two halves of its swap"
+                    "it renames tables of an online schema change of {full} that is between the two halves of its swap; give the tables at the \
+                     replica the names and the definition that they have at the source after it, and let the route go on after this statement"
                 ),
+                Some(self.without(place)),
             ),
         })
     }
 }
 
-fn is_momentary(word: &str) -> bool {
-    MOMENTARY.iter().any(|momentary| momentary.eq_ignore_ascii_case(word))
-}
-
-/// The words of a text outside of quotes. A word in a comment counts: what it can do here is to stop a route.
-fn words(sql: &[u8]) -> impl Iterator<Item = &str> {
-    let mut rest = sql;
-    std::iter::from_fn(move || {
-        loop {
-            let &first = rest.first()?;
-            if matches!(first, b'\'' | b'"' | b'`') {
-                let mut at = 1;
-                while let Some(&byte) = rest.get(at) {
-                    at += 1;
-                    if byte == b'\\' && first != b'`' {
-                        at += 1;
-                    } else if byte == first {
-                        break;
-                    }
-                }
-                rest = rest.get(at..).unwrap_or_default();
-                continue;
-            }
-            let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | 0x80..);
-            let length = rest.iter().take_while(|byte| is_word(byte)).count();
-            let (word, after) = rest.split_at(length.max(1));
-            rest = after;
-            if length > 0 {
-                return Some(std::str::from_utf8(word).unwrap_or("?"));
-            }
-        }
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::words;
-
-    #[test]
-    fn words_are_what_stands_outside_of_quotes() {
-        let found: Vec<&str> = words(b"a `b c``d` 'it''s \\' x' \"q\" now() -- e").collect();
-        assert_eq!(found, ["a", "now", "e"]);
-        assert_eq!(words(b"'open").count(), 0);
-    }
+fn is_momentary(word: &[u8]) -> bool {
+    MOMENTARY.iter().any(|momentary| momentary.as_bytes().eq_ignore_ascii_case(word))
 }

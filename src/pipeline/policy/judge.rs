@@ -97,6 +97,9 @@ impl Judge<'_> {
         if statement.class == Class::Unknown || statement.kind == Kind::UNKNOWN {
             return self.unknown();
         }
+        if let Some(doubt) = self.doubtful_shadow() {
+            return self.ends(Action::Stop, Reason::OnlineDdl, "ddl.online_ddl", doubt);
+        }
         if self.rules.learns() && !statement.temporary {
             let moves = self.moves();
             if self.rules.policy().online_ddl == Choice::Fold {
@@ -106,8 +109,9 @@ impl Judge<'_> {
                         self.learned = learned;
                         return self.ends(Action::Skip, Reason::OnlineDdl, "ddl.online_ddl", sentence);
                     }
-                    Some(Fold::Stop(word, sentence)) => {
-                        return self.ends(Action::Stop, word, "ddl.online_ddl", sentence);
+                    Some(Fold::Stop(word, sentence, learned)) => {
+                        let verdict = self.ends(Action::Stop, word, "ddl.online_ddl", sentence);
+                        return Verdict { learned: learned.map(Box::new), ..verdict };
                     }
                     Some(Fold::Instead(definition, learned, sentence)) => {
                         return self.goes_out_instead(&definition, learned, sentence);
@@ -246,6 +250,28 @@ impl Judge<'_> {
              \"forward\" lets the tool's tables follow their table. Or select the whole database, or exclude \"{0}.{1}\" if it is none, or stop the \
              tool and run the ALTER TABLE",
             change.database, change.shadow, change.table
+        ))
+    }
+
+    /// A table that may be the shadow of one of several: the tools cut long names off.
+    fn doubtful_shadow(&self) -> Option<String> {
+        if self.statement.temporary || !matches!(self.statement.kind.0, "create_table" | "alter_table" | "rename_table")
+        {
+            return None;
+        }
+        let (object, several) = self.statement.objects.iter().zip(&self.objects).find_map(|(object, verdict)| {
+            let looked_at = object.object_type == ObjectType::Table
+                && object.role == Role::Target
+                && verdict.decision.by == DecidedBy::Nothing;
+            let several = looked_at.then(|| self.rules.doubtful_shadow(&object.database, &object.name)).flatten()?;
+            Some((object, several))
+        })?;
+        Some(format!(
+            "{0}.{1} has a name that gh-ost and pt-online-schema-change cut off where it is too long, and may belong to {2}; exclude \
+             \"{0}.{1}\" if it is no table of theirs, or select the one table of the change by its whole name and no other that begins so",
+            object.database,
+            object.name,
+            several.join(" or ")
         ))
     }
 
@@ -661,7 +687,7 @@ impl Judge<'_> {
             rewritten: None,
             default_database: self.rules.default_database(self.context.default_database),
             objects: self.objects,
-            // Where the route ends nothing is learned.
+            // Where the route ends nothing is learned; only a schema change knows what holds behind its end.
             learned: self.learned.filter(|_| action != Action::Stop).map(Box::new),
             status: None,
         }

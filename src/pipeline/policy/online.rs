@@ -4,6 +4,8 @@
 //! With `online_ddl = "stop"` the route stops where the shadow table is made: there the operator can still choose, and
 //! nothing has been missed. With `forward` the shadow tables are selected as their table is, and there is nothing to look for.
 
+use std::borrow::Cow;
+
 use crate::ddl::{ObjectType, Role, Statement};
 use crate::pipeline::rules::{DecidedBy, RuleSet, Shadow, ShadowRole};
 
@@ -13,7 +15,7 @@ use super::verdict::ObjectVerdict;
 pub(super) struct OnlineChange<'a> {
     pub(super) database: &'a str,
     pub(super) shadow: &'a str,
-    pub(super) table: &'a str,
+    pub(super) table: Cow<'a, str>,
 }
 
 /// Looks for the work of the two tools in a statement.
@@ -34,7 +36,7 @@ pub(super) fn find<'a>(
             let (change, role) = shadow_of(rules, statement, objects, old)?;
             let new = statement.objects.get(new)?;
             let same = |one: &str, other: &str| rules.compared(one) == rules.compared(other);
-            let swapped_in = same(&new.name, change.table) && same(&new.database, change.database);
+            let swapped_in = same(&new.name, &change.table) && same(&new.database, change.database);
             (role == ShadowRole::Copy && swapped_in).then_some(change)
         }),
         _ => None,

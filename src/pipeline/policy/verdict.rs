@@ -135,7 +135,8 @@ pub struct Verdict {
     pub default_database: String,
     /// What the rules say of each of the statement's objects, in their order. Empty where nothing was judged.
     pub objects: Vec<ObjectVerdict>,
-    /// What holds after it, where that is news; see [`crate::pipeline::rules::RuleSet::with_learned`].
+    /// What holds after it, where that is news; see [`crate::pipeline::rules::RuleSet::with_learned`]. Where the route ends: what holds
+    /// for who goes on behind it.
     pub learned: Option<Box<Learned>>,
     /// The status variables that go out in place of its own: `rewritten` was written in another session.
     pub status: Option<Vec<u8>>,

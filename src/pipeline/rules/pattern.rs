@@ -159,6 +159,24 @@ impl Pattern {
         self.captures(name, folded).is_some()
     }
 
+    /// Whether a name that matches can begin with this.
+    pub(super) fn can_begin_with(&self, beginning: &str, folded: bool) -> bool {
+        let mut characters = beginning.chars();
+        for token in &self.tokens {
+            let matches = match (token, characters.next()) {
+                (Token::Run, _) | (_, None) => return true,
+                (Token::Any, Some(_)) => true,
+                (Token::Literal(literal), Some(character)) => {
+                    *literal == character || (folded && fold_char(*literal) == fold_char(character))
+                }
+            };
+            if !matches {
+                return false;
+            }
+        }
+        characters.next().is_none()
+    }
+
     /// The text as a configuration would have it, in one canonical spelling.
     pub(super) fn canonical(&self) -> String {
         let needs_quotes = self.literals().any(|character| matches!(character, '*' | '?' | '.' | '`'));

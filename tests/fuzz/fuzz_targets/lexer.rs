@@ -6,10 +6,12 @@
 mod ddl;
 mod input;
 
+use std::ops::Range;
+
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let Some((context, _, sql)) = input::session(data) else { return };
     let mut last = 0;
-    for (start, end) in ddl::fuzzing::tokens(sql, &context) {
+    for Range { start, end } in ddl::lexemes(sql, &context).map(|lexeme| lexeme.span) {
         assert!(last <= start && start < end && end <= sql.len(), "a token at {start}..{end} after {last}");
         last = end;
     }

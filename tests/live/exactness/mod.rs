@@ -8,8 +8,9 @@
 //! quotes, in databases that are not the session's default one, so that every mention has to be qualified.
 //!
 //! `REPLPROXY_EXACTNESS=1` takes every statement (an hour a server); a number takes one in so many of each kind.
-//! `EXACTNESS_RICH=1` leaves out statements that name one object only, `EXACTNESS_ONLY=id` takes one statement.
-//! `EXACTNESS_REPORT=folder` writes what differed, and what could not be run, a file a server.
+//! `EXACTNESS_RICH=1` leaves out statements that name one object only, `EXACTNESS_ONLY=id` takes one statement,
+//! `EXACTNESS_PART=3/8` the third of eight parts.
+//! `EXACTNESS_REPORT=folder` writes what differed, and what could not be run, a file a server and part.
 
 mod lab;
 mod names;
@@ -83,6 +84,13 @@ fn sample() -> usize {
     std::env::var("REPLPROXY_EXACTNESS").ok().and_then(|text| text.parse().ok()).unwrap_or(SAMPLE).max(1)
 }
 
+/// Which part of how many is run.
+fn part() -> (usize, usize) {
+    let text = std::env::var("EXACTNESS_PART").unwrap_or_default();
+    let part = text.split_once('/').and_then(|(part, parts)| Some((part.parse().ok()?, parts.parse().ok()?)));
+    part.filter(|&(_, parts)| parts > 0).unwrap_or((1, 1))
+}
+
 async fn rewritten_statements_run_and_show_the_same(version: Version, key: &str, number: u32) {
     let rows = statements();
     if rows.is_empty() {
@@ -93,14 +101,18 @@ async fn rewritten_statements_run_and_show_the_same(version: Version, key: &str,
         .arg("--log-bin-trust-function-creators=1")
         .arg("--event-scheduler=OFF")
         .arg("--innodb-doublewrite=0")
+        .arg("--innodb-flush-method=nosync")
+        .arg("--innodb-flush-log-at-trx-commit=2")
         .arg("--secure-file-priv=");
     let Some(server) = unless_available(Server::start(version, options).await) else { return };
     let session = context(number, version.is_mariadb());
     let mut candidates = Vec::new();
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut taken = 0;
     let step = sample();
     let rich = std::env::var_os("EXACTNESS_RICH").is_some();
     let only = std::env::var("EXACTNESS_ONLY").ok();
+    let (part, parts) = part();
     for row in &rows {
         let sql = row["sql"].as_str().expect("every line has a statement");
         let statement = analyze(sql.as_bytes(), &session);
@@ -119,7 +131,9 @@ async fn rewritten_statements_run_and_show_the_same(version: Version, key: &str,
         }
         let count = seen.entry(kind).or_default();
         *count += 1;
-        if count.is_multiple_of(step) || *count == 1 {
+        let is_taken = count.is_multiple_of(step) || *count == 1;
+        taken += usize::from(is_taken);
+        if is_taken && taken % parts == part % parts {
             let id = row["id"].as_str().unwrap_or_default();
             candidates.push(Candidate { id, kind, sql, path: row["path"].as_str().unwrap_or_default() });
         }
@@ -172,7 +186,7 @@ async fn rewritten_statements_run_and_show_the_same(version: Version, key: &str,
     }
     println!("{}: {} of {} equal, {} not runnable", version.name(), total.equal, total.ran, total.not_runnable);
     if let Some(folder) = std::env::var_os("EXACTNESS_REPORT") {
-        let path = std::path::PathBuf::from(folder).join(format!("{}.txt", version.name()));
+        let path = std::path::PathBuf::from(folder).join(format!("{}-{part}.txt", version.name()));
         std::fs::write(path, report).expect("the report can be written");
     }
     assert!(total.ran > 0, "nothing ran");
