@@ -180,11 +180,23 @@ impl Fault {
         self.source_words = Some(text.into());
         self
     }
+
+    /// What the operator can do: the code's next step, or a better one where the source's words tell more than the code.
+    pub fn next_step(&self) -> &'static str {
+        // MySQL 5.0 and later and MariaDB, for a first file and in the middle of a stream.
+        const GONE: [&str; 2] = ["Could not find first log file name in binary log index", "could not find next log"];
+        match &self.source_words {
+            Some(words) if GONE.iter().any(|gone| words.contains(gone)) => {
+                "purged, or the source was RESET: see SHOW BINARY LOGS there; a replica that lacks what is gone needs a new copy of the data"
+            }
+            _ => self.code.next_step(),
+        }
+    }
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}: {} (next: {})", self.code, self.message, self.code.next_step())
+        write!(formatter, "{}: {} (next: {})", self.code, self.message, self.next_step())
     }
 }
 

@@ -152,6 +152,7 @@ impl Process {
             _ => None,
         };
 
+        self.registry.ends_for_a_reload(true);
         state.retiring.retain(|task| !task.is_finished());
         let gone: Vec<SocketAddr> =
             state.listeners.keys().filter(|address| !doors.contains_key(address)).copied().collect();
@@ -176,6 +177,7 @@ impl Process {
                     let old = listener.door.swap(Arc::new(door));
                     // The same switch was carried over where the route did not change.
                     if !Arc::ptr_eq(&old.ending, &listener.door.load().ending) {
+                        listener.door.load().telemetry.reconfigured();
                         old.ending.send_replace(true);
                     }
                 }
@@ -298,6 +300,7 @@ impl Process {
         let tasks = {
             let mut state = self.state();
             state.ending = true;
+            self.registry.ends_for_a_reload(false);
             let listeners = std::mem::take(&mut state.listeners);
             let mut tasks = std::mem::take(&mut state.retiring);
             for listener in listeners.into_values() {
@@ -359,11 +362,18 @@ impl admin::Observed for Process {
         let state = self.state();
         let mut routes = Vec::new();
         let mut replicas = Vec::new();
-        let mut contacts = BTreeMap::new();
+        let (mut contacts, mut troubles) = (BTreeMap::new(), BTreeMap::new());
         let mut doors: Vec<Arc<Door>> = state.listeners.values().map(|listener| listener.door.load_full()).collect();
         doors.sort_by(|one, other| one.route.name.cmp(&other.route.name));
         for door in doors {
             let picture = door.telemetry.picture();
+            if let Some(trouble) = &picture.source_trouble {
+                let newest = troubles.entry(door.source.name.clone()).or_insert_with(|| trouble.clone());
+                newest.since = newest.since.min(trouble.since);
+                if newest.at < trouble.at {
+                    (newest.at, newest.fault) = (trouble.at, trouble.fault.clone());
+                }
+            }
             if let Some(contact) = &picture.source {
                 let newest = contacts.entry(door.source.name.clone()).or_insert_with(|| contact.clone());
                 if newest.at < contact.at {
@@ -392,7 +402,7 @@ impl admin::Observed for Process {
             reload_error: state.reload_error.clone(),
             healthy: routes.iter().all(|route| route.healthy),
             routes,
-            sources: sources_of(&endpoints, &contacts),
+            sources: sources_of(&endpoints, &contacts, &troubles),
             replicas,
         }
     }

@@ -25,7 +25,7 @@ pub(super) fn no_connection(error: &SourceError, source_name: &str) -> Finding {
         Code::SourceVersion => Item::Version,
         _ => Item::Reachable,
     };
-    Finding::fail(item, format!("{}: {}", fault.code, fault.message), fault.code.next_step())
+    Finding::fail(item, format!("{}: {}", fault.code, fault.message), fault.next_step())
 }
 
 /// Judges every item but [`Item::Failover`], in the order of [`Item::ALL`].

@@ -16,6 +16,7 @@ use crate::telemetry::{PolicedStatement, RouteTelemetry, StatementAction, Upstre
 use super::identity::Lease;
 use super::index::{Index, Mark, fingerprint, is_due};
 use super::place::{Place, Rendering};
+use super::servers::identity;
 use super::start::{LARGEST_POSITION, Start};
 
 /// So many bytes are put out before the replica's session gets to write them.
@@ -345,6 +346,8 @@ impl RouteFeed {
                 rule: note.rule,
                 reason: note.reason,
                 kind: note.kind.to_owned(),
+                server: identity(&self.facts),
+                created: self.created,
                 file: String::from_utf8_lossy(&note.at.file).into_owned(),
                 position: note.at.position,
             });

@@ -57,6 +57,11 @@ impl Identities {
         &self.followings
     }
 
+    /// Whether the next stream has to wait for an id.
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.free.available_permits() == 0
+    }
+
     /// The ids in the order in which a stream takes them. It depends on the stream, so that replicas of two proxies with the same
     /// configuration seldom want the same id, and one that changes from the first to the second gets its own again.
     fn preferred(&self, uuid: Uuid) -> impl Iterator<Item = u32> {

@@ -130,7 +130,12 @@ impl Core {
             Some(request) => self.servers.reach_for(request).await,
             None => self.servers.reach_any().await,
         };
-        let Reached { client, facts } = reached?;
+        let Reached { client, facts } = reached.inspect_err(|fault| {
+            // A server that does not fit one replica has answered.
+            if !matches!(fault.code, Code::ServerBehind | Code::ServerChanged) {
+                self.telemetry.source_failed(fault);
+            }
+        })?;
         let facts = Arc::new(facts);
         self.telemetry.source_seen(SourceContact {
             at: SystemTime::now(),
@@ -169,6 +174,16 @@ impl Core {
         facts
     }
 
+    /// Whether what a replica asks for has no server, or no identity to ask with.
+    async fn reconsider(&self, request: &ReplicaRequest) -> Result<(), Fault> {
+        if self.identities.is_exhausted() {
+            return Err(exhausted());
+        }
+        let (client, _) = self.connect(Some(request)).await?;
+        client.quit().await;
+        Ok(())
+    }
+
     async fn ask_for_facts(&self) -> Result<Arc<SourceFacts>, Fault> {
         let (client, facts) = self.connect(None).await?;
         client.quit().await;
@@ -185,9 +200,8 @@ impl Core {
     async fn open(&self, request: &ReplicaRequest, asker: Asker) -> Result<RouteFeed, Fault> {
         // Who waits for an identity holds no connection to the source.
         let replica = request.replica.uuid.clone().unwrap_or_else(|| request.replica.server_id.to_string());
-        let lease = self.identities.take(format!("{} {replica}", self.telemetry.route())).await.ok_or_else(|| {
-            Fault::new(Code::IdentitiesExhausted, "no server id is left for another stream from the source")
-        })?;
+        let lease =
+            self.identities.take(format!("{} {replica}", self.telemetry.route())).await.ok_or_else(exhausted)?;
         let (mut client, facts) = self.connect(Some(request)).await?;
         let rules = if facts.lower_case_table_names == 0 {
             Arc::clone(&self.rules)
@@ -349,6 +363,10 @@ impl Core {
     }
 }
 
+fn exhausted() -> Fault {
+    Fault::new(Code::IdentitiesExhausted, "no server id is left for another stream from the source")
+}
+
 /// Who asks for a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Asker {
@@ -422,6 +440,10 @@ impl Backend for RouteBackend {
 
     fn open(&self, request: ReplicaRequest) -> BoxFuture<'_, Result<Box<dyn Feed>, Fault>> {
         Box::pin(self.start(request))
+    }
+
+    fn reconsider<'a>(&'a self, request: &'a ReplicaRequest) -> BoxFuture<'a, Result<(), Fault>> {
+        Box::pin(self.core.reconsider(request))
     }
 }
 

@@ -26,6 +26,12 @@ pub trait Backend: Send + Sync + 'static {
 
     /// The stream for one replica.
     fn open(&self, request: ReplicaRequest) -> BoxFuture<'_, Result<Box<dyn Feed>, Fault>>;
+
+    /// Whether a request that failed a moment ago would still fail, and why. The replica that made it is about to ask again.
+    fn reconsider<'a>(&'a self, request: &'a ReplicaRequest) -> BoxFuture<'a, Result<(), Fault>> {
+        let _ = request;
+        Box::pin(async { Ok(()) })
+    }
 }
 
 /// What a feed has put out.

@@ -73,11 +73,11 @@ const MISSING: &str = "missing transactions are '";
 pub(crate) fn error_text(fault: &Fault, limit: usize) -> String {
     if let Some(words) = &fault.source_words {
         let code = format!(" [{}]", fault.code);
-        let next = format!(" [{}, next: {}]", fault.code, fault.code.next_step());
+        let next = format!(" [{}, next: {}]", fault.code, fault.next_step());
         let tail = if next.len() <= limit / 2 { next } else { code };
         return shorten(words, limit.saturating_sub(tail.len())) + &tail;
     }
-    let next = format!(" (next: {})", fault.code.next_step());
+    let next = format!(" (next: {})", fault.next_step());
     let head = format!("{}: {}", fault.code, fault.message);
     if head.len() + next.len() <= limit {
         return head + &next;

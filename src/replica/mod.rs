@@ -22,6 +22,7 @@ mod registry;
 mod seldom;
 mod session;
 mod tls;
+mod turned_away;
 mod variables;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,6 +36,7 @@ use crate::telemetry::RouteTelemetry;
 
 use outlook::Outlook;
 use seldom::Seldom;
+use turned_away::TurnedAway;
 
 pub use backend::{Backend, BoxFuture, Feed, FeedState, ReplicaRequest, ReplicaSession, ReplicaStart, Standing};
 pub use registry::{Attached, Registry, SessionState};
@@ -104,6 +106,10 @@ pub struct Listener {
     out_of_reach: Seldom,
     /// Logins that broke off in TLS.
     failed_tls: Seldom,
+    /// Replicas that were refused their stream, to be told when they register again.
+    turned_away: TurnedAway,
+    /// A replica comes back and its stream can still not be opened.
+    still_refused: Seldom,
 }
 
 impl Listener {
@@ -124,6 +130,8 @@ impl Listener {
             logins,
             out_of_reach: Seldom::default(),
             failed_tls: Seldom::default(),
+            turned_away: TurnedAway::default(),
+            still_refused: Seldom::default(),
         })
     }
 

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -79,12 +79,33 @@ pub struct Registry {
     started: Instant,
     last_thread_id: AtomicU32,
     sessions: DashMap<u32, Arc<Entry>>,
+    /// Sessions that are told to end have to make room for another configuration; the process goes on.
+    reloads: AtomicBool,
 }
 
 impl Registry {
     /// No connections yet.
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { started: Instant::now(), last_thread_id: AtomicU32::new(0), sessions: DashMap::new() })
+        Arc::new(Self {
+            started: Instant::now(),
+            last_thread_id: AtomicU32::new(0),
+            sessions: DashMap::new(),
+            reloads: AtomicBool::new(false),
+        })
+    }
+
+    /// Why sessions are told to end from here on: for another configuration, or because the process ends.
+    pub(crate) fn ends_for_a_reload(&self, reload: bool) {
+        self.reloads.store(reload, Ordering::Relaxed);
+    }
+
+    /// Why sessions are told to end.
+    pub(crate) fn why_ending(&self) -> &'static str {
+        if self.reloads.load(Ordering::Relaxed) {
+            "the route has a new configuration, to which the replica comes back"
+        } else {
+            "the proxy is ending"
+        }
     }
 
     /// How long there has been a registry.

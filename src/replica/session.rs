@@ -22,6 +22,7 @@ use super::outlook::Trouble;
 use super::packets::{PacketStream, ReadError};
 use super::registry::{Guard, SessionState};
 use super::tls::ClientStream;
+use super::turned_away::TurnedAway;
 use super::variables::SKIP_REPLICATION;
 use super::{Listener, ReplicaRequest, ReplicaSession, ReplicaStart};
 use crate::binlog::{ChecksumAlgorithm, ServerVersion, Vendor};
@@ -105,7 +106,7 @@ async fn attend<S>(
         if let Some(left_out) = listener.out_of_reach.is_due(&fault.message) {
             warn!(
                 listener = %listener.config.name, %peer, code = %fault.code, error = %Escaped(&fault.message),
-                next = fault.code.next_step(), left_out, "the source is out of reach"
+                next = fault.next_step(), left_out, "the source is out of reach"
             );
         }
     }
@@ -143,7 +144,7 @@ async fn attend<S>(
             {
                 warn!(
                     listener = %listener.config.name, %peer, code = %fault.code, error = %Escaped(&fault.message),
-                    next = fault.code.next_step(), left_out, "login failed"
+                    next = fault.next_step(), left_out, "login failed"
                 );
             }
             // The source's absence was noted above; this one would only say that the client was told.
@@ -335,17 +336,47 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
     /// What the replica says of itself goes to `SHOW REPLICAS`. With the source out of reach, this is where it hears of it.
     async fn register(&mut self, registered: RegisterSlave) -> Result<Next, Fault> {
         let uuid = self.asker().variables.first_of(&["replica_uuid", "slave_uuid"]).map(str::to_owned);
+        let server_id = registered.server_id;
         self.guard.update(|attached| {
-            attached.server_id = registered.server_id;
-            attached.uuid = uuid;
+            attached.server_id = server_id;
+            attached.uuid.clone_from(&uuid);
             attached.host = registered.host;
             attached.port = registered.port;
         });
-        match self.trouble.clone() {
+        let trouble = match self.trouble.clone() {
+            Some(Trouble { fault, .. }) => Some(fault),
+            None => self.still_refused(server_id, uuid.as_deref()).await,
+        };
+        match trouble {
             None => self.ok().await,
-            Some(Trouble { fault, .. }) => {
-                let packet = err_packet(server_error::UNKNOWN, Some(b"HY000"), &error_text(&fault, LONG_ERROR_TEXT));
-                self.timely(async |packets| packets.write(&packet).await).await.map(|()| Next::Command)
+            Some(fault) => self.error(server_error::UNKNOWN, b"HY000", &error_text(&fault, LONG_ERROR_TEXT)).await,
+        }
+    }
+
+    /// Why the replica's stream could not be opened when it was here last, if that still holds and it was not told so then.
+    async fn still_refused(&self, server_id: u32, uuid: Option<&str>) -> Option<Fault> {
+        let listener = self.listener;
+        let mut request = listener.turned_away.request_of(server_id, uuid)?;
+        // MariaDB says where it is before it registers.
+        if let (ReplicaStart::MariaDbGtid(state), Some(now)) =
+            (&mut request.start, self.asker().variables.get("slave_connect_state"))
+        {
+            now.clone_into(state);
+        }
+        match listener.backend.reconsider(&request).await {
+            // A fault that stops a replica is for the stream to tell.
+            Err(fault) if fatal_number(fault.code).is_none() => {
+                if let Some(left_out) = listener.still_refused.is_due(&fault.message) {
+                    warn!(
+                        listener = %listener.config.name, peer = %self.peer, server_id, code = %fault.code,
+                        error = %Escaped(&fault.message), next = fault.next_step(), left_out, "stream still cannot be opened"
+                    );
+                }
+                Some(fault)
+            }
+            Ok(()) | Err(_) => {
+                listener.turned_away.forget(server_id, uuid);
+                None
             }
         }
     }
@@ -353,7 +384,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
     fn report(&self, fault: &Fault, telemetry: Option<&crate::telemetry::SessionTelemetry>) {
         warn!(
             listener = %self.listener.config.name, peer = %self.peer, thread_id = self.guard.thread_id(),
-            code = %fault.code, error = %Escaped(&fault.message), next = fault.code.next_step(), "stream failed"
+            code = %fault.code, error = %Escaped(&fault.message), next = fault.next_step(), "stream failed"
         );
         match telemetry {
             Some(telemetry) => telemetry.failed(fault),
@@ -455,7 +486,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
         let telemetry = self.listener.telemetry.attach(identity);
         let request =
             ReplicaRequest { replica, start, non_blocking: flags & dump_flag::NON_BLOCK != 0 || server_id == 0, flags };
-        let outcome = self.open_and_stream(request, &plan, &telemetry, ending).await;
+        let outcome = self.open_and_stream(request.clone(), &plan, &telemetry, ending).await;
         match outcome {
             Ok(DumpEnd::Complete) => {
                 self.guard.update(|attached| attached.state = SessionState::Asking);
@@ -464,13 +495,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
             Ok(end) => {
                 info!(
                     listener = %self.listener.config.name, peer = %self.peer, thread_id = self.guard.thread_id(), server_id,
-                    why = match end { DumpEnd::ClientLeft => "the replica left", _ => "the proxy is ending" },
+                    why = match end { DumpEnd::ClientLeft => "the replica left", _ => self.guard.registry().why_ending() },
                     "replica detached"
                 );
                 Ok(Next::End)
             }
             Err(fault) => {
                 self.report(&fault, Some(&telemetry));
+                if TurnedAway::is_worth_telling(fault.code) && server_id != 0 {
+                    self.listener.turned_away.remember(request);
+                }
                 // After a fatal error the replica closes; after another one it is to come back on a new connection.
                 Ok(if fatal_number(fault.code).is_some() { Next::Command } else { Next::End })
             }

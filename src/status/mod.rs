@@ -8,7 +8,10 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use crate::telemetry::{Departed, RoutePicture, SessionIdentity, SessionPicture, SourceContact, WholePlace};
+use crate::fault::Fault;
+use crate::telemetry::{
+    Departed, RoutePicture, SessionIdentity, SessionPicture, SourceContact, SourceTrouble, StandingPicture, WholePlace,
+};
 
 mod fetch;
 mod text;
@@ -57,6 +60,9 @@ pub struct RouteStatus {
     /// Whether no fault stands. A fault stands until the replica that met it streams again, also with a new uuid or server id,
     /// or has not come back for a day.
     pub healthy: bool,
+    /// The faults that stand, the oldest first.
+    #[serde(default)]
+    pub errors: Vec<StandingError>,
     /// The last fault, also when it stands no longer.
     pub last_error: Option<LastError>,
     /// The numbering that its replicas see; `null` before the first attach.
@@ -147,6 +153,43 @@ impl PlaceStatus {
     }
 }
 
+/// A fault that is not over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StandingError {
+    /// Server id of the replica that met it; `null` for one of the route or its source.
+    pub replica_server_id: Option<u32>,
+    /// The uuid that this replica told.
+    pub replica_uuid: Option<String>,
+    /// The code in the catalogue.
+    pub code: String,
+    /// What was found.
+    pub message: String,
+    /// What to do.
+    pub next: String,
+    /// Since when it is there.
+    pub since: String,
+    /// When it was last met.
+    pub at: String,
+}
+
+impl StandingError {
+    fn new(replica: Option<&(u32, Option<String>)>, since: SystemTime, at: SystemTime, fault: &Fault) -> Self {
+        Self {
+            replica_server_id: replica.map(|(server_id, _)| *server_id),
+            replica_uuid: replica.and_then(|(_, uuid)| uuid.clone()),
+            code: fault.code.to_string(),
+            message: fault.message.clone(),
+            next: fault.next_step().to_owned(),
+            since: time_text(since),
+            at: time_text(at),
+        }
+    }
+
+    fn of(standing: &StandingPicture) -> Self {
+        Self::new(standing.replica.as_ref(), standing.since, standing.at, &standing.fault)
+    }
+}
+
 /// The last fault of a route.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastError {
@@ -174,7 +217,7 @@ pub struct CoordinatesStatus {
 /// What the policy did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatementsStatus {
-    /// How often each action was taken for each reason and rule.
+    /// How often each action was taken for each reason and rule; a statement counts once, however many replicas are served it.
     pub counted: Vec<CountedStatements>,
     /// The newest ones, oldest first.
     pub last: Vec<LastStatement>,
@@ -227,6 +270,9 @@ pub struct SourceStatus {
     pub in_use: Option<String>,
     /// When it last answered; `null` when it was not contacted yet, which is normal before a replica attaches.
     pub last_contact: Option<String>,
+    /// Why it does not answer now; `null` where it does, and before it was asked.
+    #[serde(default)]
+    pub error: Option<StandingError>,
     /// Its version text.
     pub version: Option<String>,
     /// Its server id.
@@ -302,7 +348,7 @@ impl RouteStatus {
             code: fault.code.to_string(),
             origin: fault.code.origin().to_string(),
             message: fault.message.clone(),
-            next: fault.code.next_step().to_owned(),
+            next: fault.next_step().to_owned(),
             at: time_text(*at),
         });
         let coordinates = picture
@@ -326,6 +372,7 @@ impl RouteStatus {
         });
         Self {
             healthy: picture.healthy,
+            errors: picture.standing.iter().map(StandingError::of).collect(),
             last_error,
             coordinates,
             events_received: picture.received.0,
@@ -414,20 +461,25 @@ pub fn replicas_of(route: &str, picture: &RoutePicture) -> Vec<ReplicaStatus> {
     picture.sessions.iter().map(replica).collect()
 }
 
-/// The status of every configured source (name → `host:port` of each of its servers), each with the newest contact that any
-/// route had.
+/// The status of every configured source (name → `host:port` of each of its servers), each with the newest contact and the newest
+/// trouble that any route had.
 pub fn sources_of(
     configured: &BTreeMap<String, Vec<String>>,
     contacts: &BTreeMap<String, SourceContact>,
+    troubles: &BTreeMap<String, SourceTrouble>,
 ) -> Vec<SourceStatus> {
     let source = |(name, servers): (&String, &Vec<String>)| {
         let contact = contacts.get(name);
+        // Another route may have reached the source since.
+        let is_newer = |trouble: &&SourceTrouble| contact.is_none_or(|contact| contact.at < trouble.at);
+        let trouble = troubles.get(name).filter(is_newer);
         SourceStatus {
             name: name.clone(),
             endpoint: servers.first().cloned().unwrap_or_default(),
             failover: servers.iter().skip(1).cloned().collect(),
             in_use: contact.map(|contact| contact.server.clone()),
             last_contact: contact.map(|contact| time_text(contact.at)),
+            error: trouble.map(|trouble| StandingError::new(None, trouble.since, trouble.at, &trouble.fault)),
             version: contact.map(|contact| contact.version.clone()),
             server_id: contact.map(|contact| contact.server_id),
             server_uuid: contact.and_then(|contact| contact.server_uuid.clone()),

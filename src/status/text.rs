@@ -5,6 +5,9 @@ use std::fmt::Write as _;
 use super::{PlaceStatus, RouteStatus, Status};
 use crate::telemetry::Escaped;
 
+/// A source that is away is an error of each of its replicas.
+const SHOWN_ERRORS: usize = 8;
+
 /// One screen for a small proxy: a line for each route, source and replica, and what is wrong below its route.
 pub fn render(status: &Status) -> String {
     let mut text = String::new();
@@ -33,8 +36,20 @@ pub fn render(status: &Status) -> String {
             (Some(at), Some(version), Some(id)) => {
                 writeln!(text, "{}, server id {id}, last contact {at}", Escaped(version))
             }
+            _ if source.error.is_some() => writeln!(text, "has not answered yet"),
             _ => writeln!(text, "not contacted yet (that happens when a replica attaches)"),
         };
+        if let Some(error) = &source.error {
+            let _ = writeln!(
+                text,
+                "  does not answer since {}, last asked {}: {}: {}",
+                error.since,
+                error.at,
+                error.code,
+                Escaped(&error.message)
+            );
+            let _ = writeln!(text, "    next: {}", error.next);
+        }
     }
     text
 }
@@ -56,11 +71,7 @@ fn render_route(text: &mut String, route: &RouteStatus, status: &Status) {
         route.attaches,
         route.upstream_connections
     );
-    if let Some(error) = &route.last_error {
-        let standing = if route.healthy { "last error (over)" } else { "error" };
-        let _ = writeln!(text, "  {standing} at {}: {}: {}", error.at, error.code, Escaped(&error.message));
-        let _ = writeln!(text, "    next: {}", error.next);
-    }
+    render_errors(text, route);
     for counted in &route.statements.counted {
         let _ = writeln!(
             text,
@@ -93,7 +104,7 @@ fn render_route(text: &mut String, route: &RouteStatus, status: &Status) {
         );
     }
     for replica in status.replicas.iter().filter(|replica| replica.route == route.name) {
-        let lag = replica.lag_seconds.map_or_else(|| "lag unknown".to_owned(), |lag| format!("{lag} s behind"));
+        let lag = replica.lag_seconds.map_or_else(|| "lag not known yet".to_owned(), |lag| format!("{lag} s behind"));
         let version = replica.version.as_deref().unwrap_or("version not told");
         let _ = writeln!(
             text,
@@ -122,6 +133,26 @@ fn render_route(text: &mut String, route: &RouteStatus, status: &Status) {
             left.at,
             describe(&left.place)
         );
+    }
+}
+
+/// What is wrong now, or was wrong last.
+fn render_errors(text: &mut String, route: &RouteStatus) {
+    for error in route.errors.iter().take(SHOWN_ERRORS) {
+        let whose = error.replica_server_id.map(|id| format!(" of replica {id}")).unwrap_or_default();
+        let last = if error.at == error.since { String::new() } else { format!(", last met {}", error.at) };
+        let (since, code, message) = (&error.since, &error.code, Escaped(&error.message));
+        let _ = writeln!(text, "  error{whose} since {since}{last}: {code}: {message}");
+        let _ = writeln!(text, "    next: {}", error.next);
+    }
+    if let Some(more) = route.errors.len().checked_sub(SHOWN_ERRORS).filter(|more| *more > 0) {
+        let _ = writeln!(text, "  and {more} errors more of other replicas");
+    }
+    if let Some(error) = &route.last_error
+        && !route.errors.iter().any(|standing| (&standing.at, &standing.code) == (&error.at, &error.code))
+    {
+        let _ = writeln!(text, "  last error (over) at {}: {}: {}", error.at, error.code, Escaped(&error.message));
+        let _ = writeln!(text, "    next: {}", error.next);
     }
 }
 

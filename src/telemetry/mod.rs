@@ -12,7 +12,8 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 pub use logs::{Escaped, LogLevelInvalid, init_logs};
 pub use route::{
     Coordinates, Departed, KEPT_DEPARTED, KEPT_STATEMENTS, PolicedStatement, Remembered, RoutePicture, RouteTelemetry,
-    SessionIdentity, SessionPicture, SessionTelemetry, SourceContact, StatementAction, Upstream, WholePlace,
+    SessionIdentity, SessionPicture, SessionTelemetry, SourceContact, SourceTrouble, StandingPicture, StatementAction,
+    Upstream, WholePlace,
 };
 
 /// Makes this process's metrics readable. Call it once, before anything that counts is made: what was made before counts

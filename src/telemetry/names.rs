@@ -27,7 +27,7 @@ pub const EVENTS_SENT: &str = "replproxy_events_sent_total";
 pub const BYTES_SENT: &str = "replproxy_sent_bytes_total";
 /// Transactions sent to replicas, empty ones included.
 pub const TRANSACTIONS: &str = "replproxy_transactions_total";
-/// Statements that the policy did something about.
+/// Statements that the policy did something about, each counted once however many replicas are served it.
 pub const STATEMENTS: &str = "replproxy_statements_total";
 /// Sessions that stream at this moment.
 pub const REPLICAS: &str = "replproxy_replicas_attached";

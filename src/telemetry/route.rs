@@ -1,6 +1,7 @@
 //! The live state of one route: counters, attached replicas, the last faults, and what the policy did.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,6 +16,8 @@ use crate::fault::{Code, Fault};
 pub const KEPT_STATEMENTS: usize = 16;
 /// How many different (action, reason, rule) triples are counted apart; a configuration has far fewer.
 const MAX_STATEMENT_RULES: usize = 1024;
+/// How many places of policed statements are remembered, so that one that several replicas are served is counted once.
+const MAX_PLACES: usize = 1 << 16;
 /// How many replicas' faults are remembered; beyond it the oldest is forgotten.
 const MAX_FAULTS: usize = 1024;
 /// How many replicas that left are remembered with the place where they were; `status` lists them.
@@ -23,6 +26,9 @@ pub const KEPT_DEPARTED: usize = 64;
 const GONE_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// A session that has streamed this long without a fault is well again, also when its source is idle.
 const CURED_AFTER: Duration = Duration::from_secs(5);
+
+/// A fault of a replica that comes from the source's absence is over when the source answers so long after it.
+const ABSENCE_OVER_AFTER: Duration = Duration::from_secs(10);
 
 /// No event with a time was sent yet.
 const NO_LAG: u64 = u64::MAX;
@@ -50,7 +56,7 @@ impl StatementAction {
 }
 
 /// One statement that the policy did something about. Holds no text of the statement: that may hold data.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PolicedStatement {
     /// What was done.
     pub action: StatementAction,
@@ -60,8 +66,12 @@ pub struct PolicedStatement {
     pub reason: String,
     /// The statement's kind, for example `create_trigger`.
     pub kind: String,
+    /// The server that it came from, by its uuid or server id.
+    pub server: String,
     /// The source's file.
     pub file: String,
+    /// When that file was begun (seconds since 1970): after a RESET another one has its name.
+    pub created: u32,
     /// Position of the end of the event in that file.
     pub position: u64,
 }
@@ -101,6 +111,30 @@ pub struct SourceContact {
     pub server_id: u32,
     /// Its uuid, where it has one.
     pub server_uuid: Option<String>,
+}
+
+/// Why a source does not answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceTrouble {
+    /// Since when.
+    pub since: SystemTime,
+    /// When it was last asked.
+    pub at: SystemTime,
+    /// What came of it.
+    pub fault: Fault,
+}
+
+/// A fault that is not over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StandingPicture {
+    /// Server id and uuid of the replica that met it; `None` for one of the route or its source.
+    pub replica: Option<(u32, Option<String>)>,
+    /// Since when it is there.
+    pub since: SystemTime,
+    /// When it was last met.
+    pub at: SystemTime,
+    /// What it is.
+    pub fault: Fault,
 }
 
 /// Who attached.
@@ -158,8 +192,16 @@ type ReplicaKey = (u32, Option<String>);
 #[derive(Debug, Clone)]
 struct StandingFault {
     fault: Fault,
+    since: SystemTime,
     at: SystemTime,
     instant: Instant,
+}
+
+impl StandingFault {
+    fn picture((replica, standing): (&Option<ReplicaKey>, &Self)) -> StandingPicture {
+        let Self { fault, since, at, .. } = standing.clone();
+        StandingPicture { replica: replica.clone(), since, at, fault }
+    }
 }
 
 #[derive(Default)]
@@ -167,6 +209,9 @@ struct Statements {
     /// By action, reason and rule.
     counted: BTreeMap<(StatementAction, String, String), (u64, Counter)>,
     last: VecDeque<(SystemTime, PolicedStatement)>,
+    /// Digests of the statements that were counted, in the order in which they came.
+    places: HashSet<u64>,
+    order: VecDeque<u64>,
 }
 
 #[derive(Default)]
@@ -214,6 +259,7 @@ pub struct RouteTelemetry {
     coordinates: Mutex<Option<Coordinates>>,
     remembered: Mutex<Vec<Remembered>>,
     source: Mutex<Option<SourceContact>>,
+    source_trouble: Mutex<Option<SourceTrouble>>,
     sessions: Mutex<HashMap<u64, Arc<Session>>>,
     departed: Mutex<VecDeque<Departed>>,
     next_session: AtomicU64,
@@ -263,6 +309,8 @@ pub struct SessionPicture {
 pub struct RoutePicture {
     /// Whether no fault stands.
     pub healthy: bool,
+    /// The faults that are not over, the oldest first.
+    pub standing: Vec<StandingPicture>,
     /// The last fault, standing or not, and when it was.
     pub last_error: Option<(SystemTime, Fault)>,
     /// Events and bytes read from the source.
@@ -283,6 +331,8 @@ pub struct RoutePicture {
     pub remembered: Vec<Remembered>,
     /// The source as last seen.
     pub source: Option<SourceContact>,
+    /// Why it does not answer now.
+    pub source_trouble: Option<SourceTrouble>,
     /// Attached replicas.
     pub sessions: Vec<SessionPicture>,
     /// Streams that are open at the source.
@@ -291,9 +341,36 @@ pub struct RoutePicture {
     pub departed: Vec<Departed>,
 }
 
+impl Statements {
+    /// Whether this is the first time that a statement is met. What many replicas are served is met many times.
+    fn is_new(&mut self, statement: &PolicedStatement) -> bool {
+        let mut digest = DefaultHasher::new();
+        statement.hash(&mut digest);
+        let digest = digest.finish();
+        if !self.places.insert(digest) {
+            return false;
+        }
+        self.order.push_back(digest);
+        if self.order.len() > MAX_PLACES
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.places.remove(&oldest);
+        }
+        true
+    }
+}
+
 /// The state stays usable when a thread panicked while it held the lock: every update is a whole one.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether a fault only says that the source did not answer.
+fn is_absence(code: Code) -> bool {
+    matches!(
+        code,
+        Code::SourceUnreachable | Code::SourceRefusedLogin | Code::SourceTls | Code::SourceLost | Code::SourceSilent
+    )
 }
 
 /// Whether a fault says something about the route, rather than about a stranger at its door.
@@ -331,6 +408,7 @@ impl RouteTelemetry {
             coordinates: Mutex::default(),
             remembered: Mutex::default(),
             source: Mutex::default(),
+            source_trouble: Mutex::default(),
             sessions: Mutex::default(),
             departed: Mutex::default(),
             next_session: AtomicU64::new(0),
@@ -349,9 +427,17 @@ impl RouteTelemetry {
         self.bytes_received.add(bytes);
     }
 
-    /// The policy did something about a statement.
+    /// The policy did something about a statement. Counted once for each place in the source's files, however many replicas are
+    /// served it.
     pub fn policed(&self, statement: PolicedStatement) {
         let mut statements = lock(&self.statements);
+        if !statements.is_new(&statement) {
+            // A stop is met anew by a replica that tries again.
+            if let Some((at, _)) = statements.last.iter_mut().find(|(_, known)| *known == statement) {
+                *at = SystemTime::now();
+            }
+            return;
+        }
         let key = (statement.action, statement.reason.clone(), statement.rule.clone());
         if statements.counted.len() < MAX_STATEMENT_RULES || statements.counted.contains_key(&key) {
             let (count, handle) = statements.counted.entry(key).or_insert_with_key(|(action, reason, rule)| {
@@ -371,7 +457,23 @@ impl RouteTelemetry {
     /// The source answered.
     pub fn source_seen(&self, contact: SourceContact) {
         *lock(&self.source) = Some(contact);
-        lock(&self.faults).standing.remove(&None);
+        *lock(&self.source_trouble) = None;
+        let is_over =
+            |fault: &StandingFault| is_absence(fault.fault.code) && fault.instant.elapsed() >= ABSENCE_OVER_AFTER;
+        lock(&self.faults).standing.retain(|key, fault| key.is_some() && !is_over(fault));
+    }
+
+    /// The source did not answer, or not as it should.
+    pub fn source_failed(&self, fault: &Fault) {
+        let mut trouble = lock(&self.source_trouble);
+        let at = SystemTime::now();
+        let since = trouble.as_ref().map_or(at, |trouble| trouble.since);
+        *trouble = Some(SourceTrouble { since, at, fault: fault.clone() });
+    }
+
+    /// The route has another configuration from here on.
+    pub fn reconfigured(&self) {
+        *lock(&self.coordinates) = None;
     }
 
     /// All that the route has learned from statements and remembers.
@@ -392,8 +494,11 @@ impl RouteTelemetry {
     fn note(&self, key: Option<ReplicaKey>, fault: &Fault) {
         counter!(names::ERRORS, names::LABEL_ROUTE => self.route.clone(), names::LABEL_CODE => fault.code.as_str())
             .increment(1);
-        let standing = StandingFault { fault: fault.clone(), at: SystemTime::now(), instant: Instant::now() };
         let mut faults = lock(&self.faults);
+        let at = SystemTime::now();
+        let before = faults.standing.get(&key).filter(|before| before.fault.code == fault.code);
+        let since = before.map_or(at, |before| before.since);
+        let standing = StandingFault { fault: fault.clone(), since, at, instant: Instant::now() };
         if stands(fault.code) {
             if faults.standing.len() >= MAX_FAULTS {
                 let oldest = faults.standing.iter().min_by_key(|(_, fault)| fault.instant).map(|(key, _)| key.clone());
@@ -487,10 +592,13 @@ impl RouteTelemetry {
             })
             .collect();
         let sessions: Vec<SessionPicture> = sessions.iter().map(|session| session.picture()).collect();
-        let (healthy, last_error) = {
+        let (standing, last_error) = {
             let faults = lock(&self.faults);
-            (faults.standing.is_empty(), faults.last.as_ref().map(|last| (last.at, last.fault.clone())))
+            let mut standing: Vec<_> = faults.standing.iter().map(StandingFault::picture).collect();
+            standing.sort_by(|one, other| (one.since, &one.replica).cmp(&(other.since, &other.replica)));
+            (standing, faults.last.as_ref().map(|last| (last.at, last.fault.clone())))
         };
+        let healthy = standing.is_empty();
         let (statements, last_statements) = {
             let statements = lock(&self.statements);
             let counted = statements.counted.iter();
@@ -502,6 +610,7 @@ impl RouteTelemetry {
         self.lag.set(sessions.iter().filter_map(|session| session.lag_seconds).max().unwrap_or(0) as f64);
         RoutePicture {
             healthy,
+            standing,
             last_error,
             received: (self.events_received.get(), self.bytes_received.get()),
             sent: (self.events_sent.get(), self.bytes_sent.get()),
@@ -512,6 +621,7 @@ impl RouteTelemetry {
             coordinates: lock(&self.coordinates).clone(),
             remembered: lock(&self.remembered).clone(),
             source: lock(&self.source).clone(),
+            source_trouble: lock(&self.source_trouble).clone(),
             sessions,
             upstreams: self.upstreams.load(Ordering::Relaxed),
             departed,
@@ -750,16 +860,53 @@ mod tests {
     }
 
     #[test]
+    fn why_a_source_does_not_answer_is_known_from_the_first_time_until_it_does() {
+        let route = RouteTelemetry::new("shop");
+        let refused = Fault::new(Code::SourceRefusedLogin, "db1:3306");
+        route.source_failed(&refused);
+        let first = route.picture().source_trouble.expect("it failed");
+        route.source_failed(&refused);
+        let again = route.picture().source_trouble.expect("it failed again");
+        assert_eq!((again.since, &again.fault), (first.since, &refused));
+        assert!(again.at >= first.at && route.picture().source.is_none());
+        route.source_seen(SourceContact {
+            at: SystemTime::now(),
+            server: "db1:3306".to_owned(),
+            version: "8.0.36".to_owned(),
+            server_id: 1,
+            server_uuid: None,
+        });
+        assert_eq!(route.picture().source_trouble, None);
+    }
+
+    #[test]
+    fn faults_that_stand_are_told_with_their_replicas_and_since_when() {
+        let route = RouteTelemetry::new("shop");
+        let stopped = Fault::new(Code::StatementStopped, "CREATE TRIGGER");
+        route.attach(replica(7)).failed(&stopped);
+        let first = route.picture().standing;
+        route.attach(replica(7)).failed(&stopped);
+        route.attach(replica(8)).failed(&Fault::new(Code::SourceLost, "gone"));
+        let standing = route.picture().standing;
+        let seen: Vec<_> = standing.iter().map(|fault| (fault.replica.clone(), fault.fault.code)).collect();
+        assert_eq!(seen, [(Some((7, None)), Code::StatementStopped), (Some((8, None)), Code::SourceLost)]);
+        assert_eq!(standing[0].since, first[0].since);
+    }
+
+    #[test]
     fn only_the_newest_policed_statements_are_kept_and_all_are_counted() {
         let route = RouteTelemetry::new("shop");
-        for position in 0..100 {
+        // Two replicas are served the same hundred statements.
+        for position in 0..200 {
             route.policed(PolicedStatement {
                 action: StatementAction::Skip,
                 rule: "ddl.unsupported".to_owned(),
                 reason: "unsupported".to_owned(),
                 kind: "create_trigger".to_owned(),
+                server: "a".to_owned(),
                 file: "binlog.000001".to_owned(),
-                position,
+                created: 9,
+                position: position % 100,
             });
         }
         let picture = route.picture();

@@ -56,6 +56,11 @@ async fn goes_on_at_the_second_server(version: Version, mode: Mode) {
     replica.reaches(here, "2", LIMIT).await.unwrap_or_else(|error| panic!("{error}\n{}", proxy.log()));
     first.kill();
     proxy.logs("RPX-2014", LIMIT).await;
+    // A replica that has no stream goes on trying, and shows why it gets none.
+    replica.stop_replica().await;
+    replica.start_replica().await;
+    let error = replica.io_error("RPX-2014", LIMIT).await;
+    assert!(error.contains("lacks"), "{error}");
     first.restart().await;
     second.start_replica().await;
     first.script("INSERT INTO shop.t VALUES (3)").await;

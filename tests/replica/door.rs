@@ -141,6 +141,33 @@ async fn a_source_that_went_away_is_told_when_a_replica_registers() {
     assert!(reply.error().1.starts_with("RPX-2001"), "{reply:?}");
 }
 
+#[tokio::test]
+async fn why_there_is_no_stream_is_told_at_the_next_registration_while_it_holds() {
+    let mut stage = Stage::new();
+    let behind = || Fault::new(Code::ServerBehind, "source `primary`: db2:3306 lacks 1-5");
+    // COM_BINLOG_DUMP by server id 7.
+    let dump = [&[0x12, 4, 0, 0, 0, 0, 0, 7, 0, 0, 0][..], b"bin.000001"].concat();
+    let mut client = Client::logged_in(stage.connect(), &[]).await;
+    assert_eq!(client.command(&registration()).await, Reply::Ok);
+    client.send_command(&dump).await;
+    let (_, script) = stage.stream().await;
+    script.fail(behind().code, &behind().message);
+    assert_eq!(client.reply().await.error().0, 1105, "the replica comes back, and shows nothing of this");
+
+    stage.would_fail(Some(behind()));
+    for _ in 0..2 {
+        let mut client = Client::logged_in(stage.connect(), &[]).await;
+        let reply = client.command(&registration()).await;
+        assert!(reply.error().1.starts_with("RPX-2014: source `primary`: db2:3306 lacks 1-5"), "{reply:?}");
+    }
+    stage.would_fail(None);
+    let mut client = Client::logged_in(stage.connect(), &[]).await;
+    assert_eq!(client.command(&registration()).await, Reply::Ok);
+    stage.would_fail(Some(behind()));
+    let mut client = Client::logged_in(stage.connect(), &[]).await;
+    assert_eq!(client.command(&registration()).await, Reply::Ok, "it is over, and asked no more");
+}
+
 /// Trusts anybody: these tests are about the protocol around TLS.
 #[derive(Debug)]
 struct Gullible;

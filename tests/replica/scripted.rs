@@ -83,6 +83,7 @@ impl Feed for ScriptedFeed {
 
 struct ScriptedBackend {
     facts: Mutex<Result<Arc<SourceFacts>, Fault>>,
+    second_thought: Mutex<Result<(), Fault>>,
     opened: mpsc::UnboundedSender<(ReplicaRequest, Script)>,
 }
 
@@ -105,6 +106,11 @@ impl Backend for ScriptedBackend {
         let (sender, steps) = mpsc::unbounded_channel();
         assert!(self.opened.send((request, Script(sender))).is_ok(), "the test waits for streams");
         Box::pin(async { Ok(Box::new(ScriptedFeed { idle: false, steps }) as Box<dyn Feed>) })
+    }
+
+    fn reconsider<'a>(&'a self, _: &'a ReplicaRequest) -> BoxFuture<'a, Result<(), Fault>> {
+        let answer = self.second_thought.lock().expect("not poisoned").clone();
+        Box::pin(async { answer })
     }
 }
 
@@ -152,8 +158,11 @@ impl Stage {
         };
         change(&mut config);
         let (sender, opened) = mpsc::unbounded_channel();
-        let backend =
-            Arc::new(ScriptedBackend { facts: Mutex::new(Ok(Arc::new(facts("5.7.29-log")))), opened: sender });
+        let backend = Arc::new(ScriptedBackend {
+            facts: Mutex::new(Ok(Arc::new(facts("5.7.29-log")))),
+            second_thought: Mutex::new(Ok(())),
+            opened: sender,
+        });
         let registry = Registry::new();
         let behind: Arc<dyn Backend> = Arc::clone(&backend) as _;
         let telemetry = RouteTelemetry::new("stage");
@@ -179,6 +188,11 @@ impl Stage {
 
     pub(crate) fn source_is(&self, facts_or_fault: Result<&str, Fault>) {
         *self.backend.facts.lock().expect("not poisoned") = facts_or_fault.map(|version| Arc::new(facts(version)));
+    }
+
+    /// What is answered to the question whether a request that failed would still fail.
+    pub(crate) fn would_fail(&self, fault: Option<Fault>) {
+        *self.backend.second_thought.lock().expect("not poisoned") = fault.map_or(Ok(()), Err);
     }
 
     /// The proxy ends.
