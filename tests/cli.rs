@@ -79,6 +79,14 @@ fn answer_once(body: String) -> String {
 }
 
 fn status_object(healthy: bool) -> Value {
+    let error = |replica: Option<u32>| {
+        json!({
+            "replica_server_id": replica, "replica_uuid": null, "code": "RPX-2002", "message": "denied", "next": "look",
+            "since": "2026-01-01T00:00:00Z", "at": "2026-01-01T00:01:00Z"
+        })
+    };
+    let (errors, source_error) =
+        if healthy { (json!([]), Value::Null) } else { (json!([error(Some(7))]), error(None)) };
     json!({
         "version": "0.1.0", "started_at": "2026-01-01T00:00:00Z", "uptime_seconds": 61, "configuration": "replproxy.toml",
         "configured_at": "2026-01-01T00:00:00Z", "reload_error": null, "healthy": healthy,
@@ -86,6 +94,7 @@ fn status_object(healthy: bool) -> Value {
             "name": "shop", "source": "primary", "listen": "127.0.0.1:3307", "rules_fingerprint": "5f3c9a12", "transparent": false,
             "healthy": healthy,
             "last_error": { "code": "RPX-4001", "origin": "configuration", "message": "CREATE\u{1b}[2J TRIGGER", "next": "look", "at": "2026-01-01T00:00:00Z" },
+            "errors": errors,
             "coordinates": { "mode": "source", "why": "names do not grow" },
             "events_received": 10, "bytes_received": 1000, "events_sent": 5, "bytes_sent": 500, "transactions_sent": 2, "attaches": 1,
             "replicas_attached": 0, "upstream_connections": 0, "lag_seconds": null,
@@ -98,7 +107,7 @@ fn status_object(healthy: bool) -> Value {
             "left": [{ "server_id": 7, "uuid": null, "peer": "10.0.0.7:4000", "at": "2026-01-01T00:00:00Z", "place": {
                 "file": "binlog.rp5f3c9a12.000001", "position": 900, "source_file": "binlog.000001", "source_position": 700, "server": "db2:3306" } }]
         }],
-        "sources": [{ "name": "primary", "endpoint": "127.0.0.1:3306", "failover": ["db2:3306"], "in_use": "db2:3306", "last_contact": null, "version": null, "server_id": null, "server_uuid": null }],
+        "sources": [{ "name": "primary", "endpoint": "127.0.0.1:3306", "failover": ["db2:3306"], "in_use": "db2:3306", "last_contact": null, "error": source_error, "version": null, "server_id": null, "server_uuid": null }],
         "replicas": []
     })
 }
@@ -115,6 +124,13 @@ fn status_of_a_healthy_proxy_ends_with_0_and_of_an_unhealthy_one_with_1() {
         let place = "last whole transaction up to binlog.rp5f3c9a12.000001:900, which is binlog.000001:700 of db2:3306";
         assert!(text.contains(place), "{text}");
         assert!(text.contains("source primary at 127.0.0.1:3306 (failover db2:3306), NOW AT db2:3306"), "{text}");
+        let first = "since 2026-01-01T00:00:00Z, last";
+        for error in [
+            format!("error of replica 7 {first} met"),
+            format!("has not answered yet\n  does not answer {first} asked"),
+        ] {
+            assert_eq!(text.contains(&error), !healthy, "{text}");
+        }
         assert!(!text.contains('\u{1b}'), "a peer's text steers the terminal: {text:?}");
     }
 }
