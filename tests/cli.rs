@@ -87,14 +87,13 @@ fn status_object(healthy: bool) -> Value {
     };
     let (errors, source_error) =
         if healthy { (json!([]), Value::Null) } else { (json!([error(Some(7))]), error(None)) };
-    json!({
+    let mut status = json!({
         "version": "0.1.0", "started_at": "2026-01-01T00:00:00Z", "uptime_seconds": 61, "configuration": "replproxy.toml",
         "configured_at": "2026-01-01T00:00:00Z", "reload_error": null, "healthy": healthy,
         "routes": [{
             "name": "shop", "source": "primary", "listen": "127.0.0.1:3307", "rules_fingerprint": "5f3c9a12", "transparent": false,
             "healthy": healthy,
             "last_error": { "code": "RPX-4001", "origin": "configuration", "message": "CREATE\u{1b}[2J TRIGGER", "next": "look", "at": "2026-01-01T00:00:00Z" },
-            "errors": errors,
             "coordinates": { "mode": "source", "why": "names do not grow" },
             "events_received": 10, "bytes_received": 1000, "events_sent": 5, "bytes_sent": 500, "transactions_sent": 2, "attaches": 1,
             "replicas_attached": 0, "upstream_connections": 0, "lag_seconds": null,
@@ -107,9 +106,12 @@ fn status_object(healthy: bool) -> Value {
             "left": [{ "server_id": 7, "uuid": null, "peer": "10.0.0.7:4000", "at": "2026-01-01T00:00:00Z", "place": {
                 "file": "binlog.rp5f3c9a12.000001", "position": 900, "source_file": "binlog.000001", "source_position": 700, "server": "db2:3306" } }]
         }],
-        "sources": [{ "name": "primary", "endpoint": "127.0.0.1:3306", "failover": ["db2:3306"], "in_use": "db2:3306", "last_contact": null, "error": source_error, "version": null, "server_id": null, "server_uuid": null }],
+        "sources": [{ "name": "primary", "endpoint": "127.0.0.1:3306", "failover": ["db2:3306"], "in_use": "db2:3306", "last_contact": null, "version": null, "server_id": null, "server_uuid": null }],
         "replicas": []
-    })
+    });
+    status["routes"][0]["errors"] = errors;
+    status["sources"][0]["error"] = source_error;
+    status
 }
 
 #[test]

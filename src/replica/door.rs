@@ -120,10 +120,13 @@ pub(crate) async fn let_in<S: AsyncRead + AsyncWrite + Unpin>(
             tls: login.tls,
         }),
         (Err(Failure::Refused(refusal)), Some(mut packets)) => {
-            warn!(
-                listener = %config.name, %peer, code = %refusal.fault.code, error = %Escaped(&refusal.text),
-                "login refused"
-            );
+            // That the source is out of reach is said once for all who come.
+            if outlook.trouble.as_ref().is_none_or(|trouble| trouble.fault != refusal.fault) {
+                warn!(
+                    listener = %config.name, %peer, code = %refusal.fault.code, error = %Escaped(&refusal.text),
+                    "login refused"
+                );
+            }
             let packet = err_packet(refusal.error, Some(refusal.state), &refusal.text);
             // The client may be gone, or busy sending: then it learns by the end of the connection.
             let _ = tokio::time::timeout(config.limits.login_timeout, packets.write(&packet)).await;
