@@ -185,9 +185,14 @@ impl Fault {
     pub fn next_step(&self) -> &'static str {
         // MySQL 5.0 and later and MariaDB, for a first file and in the middle of a stream.
         const GONE: [&str; 2] = ["Could not find first log file name in binary log index", "could not find next log"];
+        // The source has no connection left, for all or for the account.
+        const FULL: [&str; 3] = ["(error 1040,", "(error 1203,", "(error 1226,"];
         match &self.source_words {
             Some(words) if GONE.iter().any(|gone| words.contains(gone)) => {
                 "purged, or the source was RESET: see SHOW BINARY LOGS there; a replica that lacks what is gone needs a new copy of the data"
+            }
+            _ if self.code == Code::SourceUnreachable && FULL.iter().any(|full| self.message.contains(full)) => {
+                "raise max_connections (or the limit of the account) at the source, or lower `server_ids` of [proxy]; it is tried again"
             }
             _ => self.code.next_step(),
         }
@@ -201,3 +206,23 @@ impl fmt::Display for Fault {
 }
 
 impl std::error::Error for Fault {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_source_said_makes_the_next_step_a_better_one() {
+        let gone = "Could not find first log file name in binary log index file";
+        let fault = Fault::new(Code::SourceRefusedDump, "…").with_source_words(gone);
+        assert!(fault.to_string().contains("SHOW BINARY LOGS"), "{fault}");
+        let other =
+            Fault::new(Code::SourceRefusedDump, "…").with_source_words("Slave has more GTIDs than the master has");
+        assert_eq!(other.next_step(), other.code.next_step());
+        let full = Fault::new(
+            Code::SourceUnreachable,
+            "db1 answered to the login: Too many connections (error 1040, state 08004)",
+        );
+        assert!(full.next_step().contains("max_connections"), "{full}");
+    }
+}
