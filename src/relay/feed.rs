@@ -10,9 +10,10 @@ use crate::fault::{Code, Fault};
 use crate::pipeline::coordinates::FilePosition;
 use crate::pipeline::{Seek, Stop, Stream};
 use crate::replica::backend::{FeedState, Standing};
-use crate::source::{DumpStart, EventStream, SourceFacts};
+use crate::source::{DumpStart, EventStream, SourceError, SourceFacts};
 use crate::telemetry::{PolicedStatement, RouteTelemetry, StatementAction, Upstream};
 
+use super::acks::{Asked, Questions};
 use super::identity::Lease;
 use super::index::{Index, Mark, fingerprint, is_due};
 use super::place::{Place, Rendering};
@@ -41,7 +42,7 @@ pub(super) struct RouteFeed {
     idle: bool,
     follows_gtid: bool,
     /// Events that were read while the stream was opened.
-    primed: VecDeque<Bytes>,
+    primed: VecDeque<Received>,
     /// What a receiver counts where the source's stream begins, until its first event has come.
     served: Option<u64>,
     marks: Option<Marks>,
@@ -56,6 +57,8 @@ pub(super) struct RouteFeed {
     place: Option<Place>,
     /// The places in what was put out, as (events before it, place), while somebody wants them.
     places: Option<Vec<(usize, Place)>>,
+    questions: Arc<Questions>,
+    asked: Asked,
     _upstream: Upstream,
     _identity: Lease,
 }
@@ -77,13 +80,20 @@ struct Marks {
     last: u64,
 }
 
+/// An event as the source sent it, and whether it asks for an acknowledgement.
+pub(super) type Received = (Bytes, bool);
+
 /// What a stream is made of.
 pub(super) struct Parts {
     pub(super) source_name: String,
     /// Of the server that the stream comes from.
     pub(super) facts: Arc<SourceFacts>,
     pub(super) events: EventStream,
-    pub(super) primed: VecDeque<Bytes>,
+    pub(super) primed: VecDeque<Received>,
+    /// The source takes the proxy for a semi-synchronous replica.
+    pub(super) semi_sync: bool,
+    /// The numbers of the route's questions to replicas.
+    pub(super) questions: Arc<Questions>,
     pub(super) stream: Stream,
     pub(super) telemetry: Arc<RouteTelemetry>,
     pub(super) start: Start,
@@ -103,7 +113,7 @@ impl RouteFeed {
         let (file, served) = (start.from.file, start.numbering);
         let seek = start.target.map(|target| Seek::new(target, &served, parts.replica, receiver, file));
         Self {
-            _upstream: parts.telemetry.upstream(),
+            _upstream: parts.telemetry.upstream(parts.semi_sync),
             rendering: parts.rendering,
             created: 0,
             last: None,
@@ -123,6 +133,8 @@ impl RouteFeed {
             idle: false,
             follows_gtid,
             primed: parts.primed,
+            questions: parts.questions,
+            asked: Asked::default(),
             served: (!follows_gtid).then_some(start.served),
             marks: parts.index.map(|(index, rendering)| Marks { index, rendering, last: 0 }),
             _identity: parts.identity,
@@ -180,6 +192,19 @@ impl RouteFeed {
         self.places.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
+    /// See [`crate::replica::backend::Feed::take_questions`].
+    pub(super) fn take_questions(&mut self) -> Vec<(usize, u64)> {
+        self.asked.take()
+    }
+
+    /// See [`crate::replica::backend::Feed::answer`].
+    pub(super) fn answer(&mut self, number: u64) {
+        if let Some(place) = self.asked.answered(number) {
+            self.events.acknowledge(&place.file, place.position);
+            self.telemetry.acknowledged();
+        }
+    }
+
     /// See [`crate::replica::backend::Feed::at_boundary`].
     pub(super) fn is_at_boundary(&self) -> bool {
         self.boundary && self.pending.is_none()
@@ -206,10 +231,21 @@ impl RouteFeed {
     }
 
     /// The next event; those that were read at the start come first.
-    async fn first(&mut self) -> Result<Option<Bytes>, Fault> {
+    async fn first(&mut self) -> Result<Option<Received>, Fault> {
         match self.primed.pop_front() {
             Some(raw) => Ok(Some(raw)),
-            None => self.events.next().await.map_err(|error| error.fault(&self.source_name)),
+            None => match self.events.next().await {
+                Ok(raw) => Ok(raw.map(|raw| (raw, self.events.asks_for_acknowledgement()))),
+                Err(error) => Err(error.fault(&self.source_name)),
+            },
+        }
+    }
+
+    /// The next event that is there already.
+    fn following(&mut self) -> Result<Option<Received>, SourceError> {
+        match self.primed.pop_front() {
+            Some(raw) => Ok(Some(raw)),
+            None => Ok(self.events.try_next()?.map(|raw| (raw, self.events.asks_for_acknowledgement()))),
         }
     }
 
@@ -289,9 +325,12 @@ impl RouteFeed {
         };
         let (mut events, mut bytes) = (0, 0);
         let mut next = Some(first);
-        while let Some(raw) = next {
+        while let Some((raw, asks)) = next {
             events += 1;
             bytes += raw.len();
+            if asks {
+                self.asked.by_source();
+            }
             if let Err(fault) = self.take(raw, out) {
                 self.pending = Some(fault);
                 break;
@@ -299,7 +338,7 @@ impl RouteFeed {
             if bytes >= BATCH_BYTES || self.stream.owes() {
                 break;
             }
-            next = match self.primed.pop_front().map_or_else(|| self.events.try_next(), |raw| Ok(Some(raw))) {
+            next = match self.following() {
                 Ok(next) => next,
                 Err(error) => {
                     self.pending = Some(error.fault(&self.source_name));
@@ -357,7 +396,15 @@ impl RouteFeed {
         self.stands(step.boundary);
         self.last = header.map(|header| Last { header, raw_end, beat: beat.map(|beat| u64::from(beat.log_pos)) });
         self.note_place(out.len());
+        self.ask(out.len());
         Ok(())
+    }
+
+    /// What the source wants acknowledged is asked of replicas between two groups, when nothing of what it sent is held back.
+    fn ask(&mut self, put_out: usize) {
+        if self.boundary && self.seek.is_none() && !self.stream.owes() {
+            self.asked.stands(&self.questions, self.stream.source_position(), put_out);
+        }
     }
 
     fn stands(&mut self, boundary: bool) {
@@ -375,6 +422,7 @@ impl RouteFeed {
         self.look_for_place(start, step.boundary, out)?;
         self.stands(step.boundary);
         self.note_place(out.len());
+        self.ask(out.len());
         Ok(())
     }
 

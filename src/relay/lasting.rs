@@ -18,6 +18,7 @@ use crate::pipeline::coordinates::FilePosition;
 use crate::replica::backend::{FeedState, ReplicaRequest, ReplicaStart, Standing};
 use crate::source::SourceFacts;
 
+use super::acks::Confirmation;
 use super::feed::RouteFeed;
 use super::place::{Place, Rendering};
 use super::progress::Progress;
@@ -32,6 +33,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 enum State {
     Streaming(Box<RouteFeed>),
     Reconnecting(Reopening),
+    /// Before that, a semi-synchronous replica says that it has what it was sent.
+    Confirming(Confirmation, Fault),
 }
 
 /// The task that asks for a stream again. It ends with whoever waits for it.
@@ -76,6 +79,8 @@ pub(super) struct LastingFeed {
     notes_places: bool,
     /// How often the stream was asked for again.
     epoch: u32,
+    /// A question of this feed's own, with the number of events before it.
+    question: Option<(usize, u64)>,
 }
 
 impl LastingFeed {
@@ -83,7 +88,7 @@ impl LastingFeed {
         let progress = Progress::of(&request.start);
         let facts = Arc::clone(feed.facts());
         let state = State::Streaming(Box::new(feed));
-        Self { core, request, facts, progress, state, notes_places: false, epoch: 0 }
+        Self { core, request, facts, progress, state, notes_places: false, epoch: 0, question: None }
     }
 
     /// The server that the replica's handshake was about.
@@ -133,7 +138,7 @@ impl LastingFeed {
     pub(super) fn take_places(&mut self) -> Vec<(usize, Place)> {
         match &mut self.state {
             State::Streaming(feed) => feed.take_places(),
-            State::Reconnecting(_) => Vec::new(),
+            State::Reconnecting(_) | State::Confirming(..) => Vec::new(),
         }
     }
 
@@ -145,7 +150,7 @@ impl LastingFeed {
     fn feed(&self) -> Option<&RouteFeed> {
         match &self.state {
             State::Streaming(feed) => Some(feed),
-            State::Reconnecting(_) => None,
+            State::Reconnecting(_) | State::Confirming(..) => None,
         }
     }
 
@@ -182,6 +187,34 @@ impl LastingFeed {
                 self.state = State::Streaming(Box::new(feed));
                 Ok(FeedState::More)
             }
+            State::Confirming(confirmation, fault) => match confirmation.wait().await {
+                Some(number) => {
+                    self.question = Some((out.len(), number));
+                    Ok(FeedState::More)
+                }
+                None => Err(fault.clone()),
+            },
+        }
+    }
+
+    /// See [`crate::replica::backend::Feed::take_questions`].
+    pub(super) fn take_questions(&mut self) -> Vec<(usize, u64)> {
+        match &mut self.state {
+            State::Streaming(feed) => feed.take_questions(),
+            State::Reconnecting(_) | State::Confirming(..) => self.question.take().into_iter().collect(),
+        }
+    }
+
+    /// See [`crate::replica::backend::Feed::answer`].
+    pub(super) fn answer(&mut self, number: u64) {
+        match &mut self.state {
+            State::Streaming(feed) => feed.answer(number),
+            State::Confirming(confirmation, fault) if confirmation.is_given_by(number) => {
+                let fault = Some(fault.clone());
+                self.state =
+                    State::Reconnecting(Reopening::begin(&self.core, self.request.clone(), &self.facts, fault));
+            }
+            State::Reconnecting(_) | State::Confirming(..) => {}
         }
     }
 
@@ -211,7 +244,11 @@ impl LastingFeed {
         self.request = request.clone();
         self.epoch = self.epoch.wrapping_add(1);
         // The old stream ends here, so that its identity is free for the new one.
-        self.state = State::Reconnecting(Reopening::begin(&self.core, request, &self.facts, Some(fault)));
+        self.state = if request.replica.semi_sync && !seeking {
+            State::Confirming(Confirmation::new(&self.core.questions), fault)
+        } else {
+            State::Reconnecting(Reopening::begin(&self.core, request, &self.facts, Some(fault)))
+        };
         Ok(FeedState::More)
     }
 

@@ -1,5 +1,6 @@
 //! Routes at work: a replica's request becomes a stream from the source through the route's rules.
 
+mod acks;
 mod farewell;
 mod feed;
 mod following;
@@ -19,8 +20,6 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use bytes::Bytes;
-
 use crate::binlog::{EventType, Header, Vendor};
 use crate::fault::{Code, Fault};
 use crate::gtid::GtidSet;
@@ -29,12 +28,15 @@ use crate::pipeline::history::Behind;
 use crate::pipeline::policy::Choice;
 use crate::pipeline::rules::RuleSet;
 use crate::pipeline::{MAX_LENGTH_BUFFER, Numbering, Stream, StreamOptions, Target, XaMemory};
-use crate::replica::backend::{Backend, BoxFuture, Feed, ReplicaRequest, ReplicaStart};
-use crate::source::{Client, DumpRequest, DumpStart, Endpoint, EventStream, ResultSet, SourceError, SourceFacts};
+use crate::replica::backend::{Backend, BoxFuture, Feed, ReplicaRequest, ReplicaSession, ReplicaStart};
+use crate::source::{
+    Client, DumpRequest, DumpStart, Endpoint, EventStream, ResultSet, SEMI_SYNC_REGISTRATION, SourceError, SourceFacts,
+};
 use crate::telemetry::{Coordinates, RouteTelemetry, SourceContact};
 
+use acks::Questions;
 use farewell::Farewells;
-use feed::{Parts, RouteFeed};
+use feed::{Parts, Received, RouteFeed};
 pub use identity::{Identities, Lease};
 use index::Index;
 pub use journal::RouteJournal;
@@ -78,6 +80,7 @@ struct Core {
     journal: Arc<RouteJournal>,
     tails: Tails,
     farewells: Farewells,
+    questions: Arc<Questions>,
 }
 
 impl RouteBackend {
@@ -106,6 +109,7 @@ impl RouteBackend {
             journal,
             tails,
             farewells: Farewells::default(),
+            questions: Arc::default(),
         };
         Self { core: Arc::new(core) }
     }
@@ -143,6 +147,7 @@ impl Core {
             version: facts.version.text.clone(),
             server_id: facts.server_id,
             server_uuid: facts.server_uuid.clone(),
+            semi_sync: facts.semi_sync(),
         });
         *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), Arc::clone(&facts)));
         Ok((client, facts))
@@ -225,7 +230,8 @@ impl Core {
             flags |= request.flags & BINLOG_SEND_ANNOTATE_ROWS;
         }
         let vendor = request.replica.vendor;
-        let asked = Asked { request, server: identity(&facts), flags, session: session(request), identity: &lease };
+        let asked =
+            Asked { request, server: identity(&facts), flags, session: session(request, &facts), identity: &lease };
         let rendering = start.rendering(&rules, vendor);
         let (events, primed) = match self.resume(&mut start, &rendering, &asked).await? {
             Some(resumed) => resumed,
@@ -245,7 +251,7 @@ impl Core {
                 flags,
                 &start,
                 request,
-            ),
+            ) + &semi_sync_word(request, &facts),
             counts: !matches!(start.numbering, Numbering::Source),
             pads: match start.numbering {
                 Numbering::SourcePadded { replica_server_id } => Some(replica_server_id),
@@ -260,7 +266,9 @@ impl Core {
             length_buffer: MAX_LENGTH_BUFFER,
         };
         Ok(RouteFeed::new(Parts {
+            semi_sync: is_semi_sync(request, &facts),
             facts,
+            questions: Arc::clone(&self.questions),
             rendering: (!has_end(request)).then(|| Arc::new(shared)),
             source_name: self.source_name.clone(),
             events,
@@ -332,7 +340,7 @@ impl Core {
         start: &mut Start,
         rendering: &str,
         asked: &Asked<'_>,
-    ) -> Result<Option<(EventStream, VecDeque<Bytes>)>, Fault> {
+    ) -> Result<Option<(EventStream, VecDeque<Received>)>, Fault> {
         let Some(mark) = start.target.as_ref().and_then(|target| self.index.find(rendering, &start.from.file, target))
         else {
             return Ok(None);
@@ -352,7 +360,7 @@ impl Core {
             if !leads && !found {
                 break;
             }
-            primed.push_back(raw);
+            primed.push_back((raw, events.asks_for_acknowledgement()));
             if found {
                 return Ok(Some((events, primed)));
             }
@@ -405,6 +413,24 @@ fn shared_word(
     )
 }
 
+/// Whether the source is to take the proxy for a semi-synchronous replica: the replica is one, and the source knows such.
+fn is_semi_sync(request: &ReplicaRequest, facts: &SourceFacts) -> bool {
+    request.replica.semi_sync && facts.semi_sync().is_some()
+}
+
+/// What keeps the streams of semi-synchronous replicas apart from others. A source that waits for several replicas counts streams, so
+/// there each replica has its own.
+fn semi_sync_word(request: &ReplicaRequest, facts: &SourceFacts) -> String {
+    match (is_semi_sync(request, facts), facts.semi_sync_replicas()) {
+        (false, _) => String::new(),
+        (true, 0 | 1) => " semi-sync".to_owned(),
+        (true, _) => {
+            let ReplicaSession { server_id, uuid, .. } = &request.replica;
+            format!(" semi-sync {server_id} {uuid:?}")
+        }
+    }
+}
+
 /// How every stream of one request is asked for.
 struct Asked<'a> {
     request: &'a ReplicaRequest,
@@ -415,9 +441,13 @@ struct Asked<'a> {
     identity: &'a Lease,
 }
 
-/// What a MariaDB replica set, for the source's session: what to leave out, and what belongs to its GTID handshake.
-fn session(request: &ReplicaRequest) -> Vec<String> {
+/// What is set in the source's session: what a MariaDB replica set (what to leave out, and what belongs to its GTID handshake), and
+/// that acknowledgements will come.
+fn session(request: &ReplicaRequest, facts: &SourceFacts) -> Vec<String> {
     let mut session = Vec::new();
+    if is_semi_sync(request, facts) {
+        session.push(SEMI_SYNC_REGISTRATION.to_owned());
+    }
     if request.replica.skip_replication {
         session.push("SET skip_replication=1".to_owned());
     }
@@ -450,11 +480,17 @@ impl Backend for RouteBackend {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::binlog::ServerVersion;
     use crate::pipeline::coordinates::FilePosition;
-    use crate::replica::backend::ReplicaSession;
+    use std::collections::BTreeMap;
 
     #[test]
     fn what_a_replica_set_for_its_source_is_set_there() {
+        let facts = |variables: &[(&str, &str)]| {
+            let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            let version = ServerVersion::parse("10.11.9-MariaDB").expect("a version");
+            SourceFacts::of(version, variables.collect::<BTreeMap<_, _>>())
+        };
         let asked = |start, skip_replication| {
             let gtid_variables = vec![("slave_connect_state".to_owned(), "0-1-5".to_owned())];
             let replica = ReplicaSession {
@@ -466,10 +502,11 @@ mod tests {
                 heartbeat_period: Duration::ZERO,
                 gtid_variables,
                 skip_replication,
+                semi_sync: false,
                 peer: ([127, 0, 0, 1], 9).into(),
                 thread_id: 1,
             };
-            session(&ReplicaRequest { replica, start, flags: 0, non_blocking: false })
+            session(&ReplicaRequest { replica, start, flags: 0, non_blocking: false }, &facts(&[]))
         };
         let place = || ReplicaStart::FilePosition(FilePosition { file: "binlog.000001".into(), position: 4 });
         assert!(asked(place(), false).is_empty());

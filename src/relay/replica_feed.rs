@@ -16,6 +16,7 @@ use crate::replica::backend::{BoxFuture, Feed, FeedState, ReplicaRequest, Replic
 use crate::source::SourceFacts;
 
 use super::Core;
+use super::acks::{Confirmation, Given};
 use super::feed::RouteFeed;
 use super::following::Following;
 use super::lasting::{LastingFeed, Reopening};
@@ -37,6 +38,15 @@ enum State {
     Live(Box<Live>),
     /// On the way from the tail back to a stream of its own.
     Leaving(Reopening, ReplicaRequest),
+    /// Before that, a semi-synchronous replica says that it has what it was sent.
+    Confirming(Box<Confirming>),
+}
+
+/// What comes when the replica has confirmed.
+struct Confirming {
+    confirmation: Confirmation,
+    request: ReplicaRequest,
+    fault: Option<Fault>,
 }
 
 /// On the live tail.
@@ -69,6 +79,9 @@ pub(super) struct ReplicaFeed {
     /// How often in a row the source had to be waited for.
     waits: u32,
     pause: Duration,
+    /// Questions in what was put out last, each with the number of events before it.
+    questions: Vec<(usize, u64)>,
+    given: Given,
     _following: Option<Following>,
 }
 
@@ -83,6 +96,8 @@ impl ReplicaFeed {
             state: State::Private(Box::new(private)),
             waits: 0,
             pause: CAUGHT_UP_PAUSE,
+            questions: Vec::new(),
+            given: Given::default(),
             _following: following,
         }
     }
@@ -109,6 +124,16 @@ impl ReplicaFeed {
                 self.state = State::Private(Box::new(private));
                 Ok(FeedState::More)
             }
+            State::Confirming(confirming) => match confirming.confirmation.wait().await {
+                Some(number) => {
+                    self.questions.push((out.len(), number));
+                    Ok(FeedState::More)
+                }
+                None => {
+                    let message = "the replica does not acknowledge what it was sent";
+                    Err(confirming.fault.clone().unwrap_or_else(|| Fault::new(Code::ReplicaStuck, message)))
+                }
+            },
         }
     }
 
@@ -144,6 +169,9 @@ impl ReplicaFeed {
                 continue;
             };
             self.waits = if waited { self.waits.saturating_add(1) } else { 0 };
+            if let State::Private(feed) = &mut self.state {
+                self.questions.extend(feed.take_questions());
+            }
             if !out.is_empty() {
                 self.pause = CAUGHT_UP_PAUSE;
             }
@@ -157,6 +185,9 @@ impl ReplicaFeed {
         let (Some(rendering), Some(place)) = (feed.rendering(), feed.place()) else { return false };
         match self.core.tails.join(rendering, place, feed.progress()) {
             Some(reader) => {
+                // What the source waits for may be what this replica has, and the others have not said so.
+                self.given.clear();
+                self.questions.extend(reader.open_question().map(|number| (0, number)));
                 // The stream's identity is free for others when the source has heard of it.
                 if let Some(feed) = self.go_live(reader) {
                     self.core.take_leave(feed);
@@ -198,7 +229,7 @@ impl ReplicaFeed {
         self.waits = 0;
         match std::mem::replace(&mut self.state, State::Live(Box::new(live))) {
             State::Private(feed) => Some(feed),
-            State::Live(_) | State::Leaving(..) => None,
+            State::Live(_) | State::Leaving(..) | State::Confirming(_) => None,
         }
     }
 
@@ -206,7 +237,7 @@ impl ReplicaFeed {
         let State::Live(live) = &mut self.state else { return Ok(FeedState::More) };
         match taken {
             Taken::Batch(batch, skip) => {
-                live.pass_on(&batch, skip, self.request.replica.server_id, out);
+                live.pass_on(&batch, skip, self.request.replica.server_id, out, &mut self.questions);
                 live.idle = false;
                 Ok(FeedState::More)
             }
@@ -238,10 +269,19 @@ impl ReplicaFeed {
         let Some(request) = live.progress.request(&self.request, live.receiver.at().clone()) else {
             return Err(Fault::new(Code::Internal, "what the replica has is not known"));
         };
-        let reopening = Reopening::begin(&self.core, request.clone(), &self.facts, fault);
         self.remember_place();
-        self.state = State::Leaving(reopening, request);
+        self.state = if request.replica.semi_sync {
+            let confirmation = Confirmation::new(&self.core.questions);
+            State::Confirming(Box::new(Confirming { confirmation, request, fault }))
+        } else {
+            self.reopen(request, fault)
+        };
         Ok(FeedState::More)
+    }
+
+    /// The stream of its own, from the end of what it has.
+    fn reopen(&self, request: ReplicaRequest, fault: Option<Fault>) -> State {
+        State::Leaving(Reopening::begin(&self.core, request.clone(), &self.facts, fault), request)
     }
 }
 
@@ -263,9 +303,20 @@ impl Live {
     }
 
     /// Puts out what the replica needs of a batch: not the groups that it has, and pads with its own server id.
-    fn pass_on(&mut self, batch: &Batch, skip: usize, server_id: u32, out: &mut Vec<Event>) {
+    fn pass_on(
+        &mut self,
+        batch: &Batch,
+        skip: usize,
+        server_id: u32,
+        out: &mut Vec<Event>,
+        questions: &mut Vec<(usize, u64)>,
+    ) {
         let pads = self.reader.pads().filter(|pads| *pads != server_id);
-        for event in &batch.events[skip..] {
+        let mut asked = batch.questions.iter().filter(|(before, _)| *before >= skip).peekable();
+        for (index, event) in batch.events.iter().enumerate().skip(skip) {
+            while let Some((_, number)) = asked.next_if(|(before, _)| *before <= index) {
+                questions.push((out.len(), *number));
+            }
             match event.event_type() {
                 EventType::GTID | EventType::GTID_TAGGED => self.leaving_out = self.progress.has(event),
                 EventType::ROTATE | EventType::FORMAT_DESCRIPTION | EventType::PREVIOUS_GTIDS | EventType::STOP => {
@@ -281,12 +332,17 @@ impl Live {
             self.receiver.receive(&event);
             out.push(event);
         }
+        questions.extend(asked.map(|(_, number)| (out.len(), *number)));
         self.whole = batch.whole;
         self.leaving_out &= !batch.whole;
         if batch.whole {
             self.progress.close();
         }
-        self.place = batch.place().cloned();
+        if let Some(place) = batch.place() {
+            self.place = Some(place.clone());
+        } else if !batch.events.is_empty() {
+            self.place = None;
+        }
     }
 }
 
@@ -299,7 +355,7 @@ impl Feed for ReplicaFeed {
         match &self.state {
             State::Private(feed) => feed.is_at_boundary(),
             State::Live(live) => live.whole,
-            State::Leaving(..) => true,
+            State::Leaving(..) | State::Confirming(_) => true,
         }
     }
 
@@ -307,7 +363,7 @@ impl Feed for ReplicaFeed {
         match &self.state {
             State::Private(feed) => feed.heartbeat_position(),
             State::Live(live) if !live.progress.is_position() => live.place.as_ref().map(Place::source_position),
-            State::Live(_) | State::Leaving(..) => None,
+            State::Live(_) | State::Leaving(..) | State::Confirming(_) => None,
         }
     }
 
@@ -315,7 +371,7 @@ impl Feed for ReplicaFeed {
         match &self.state {
             State::Private(feed) => feed.is_caught_up(),
             State::Live(live) => live.idle,
-            State::Leaving(..) => false,
+            State::Leaving(..) | State::Confirming(_) => false,
         }
     }
 
@@ -331,7 +387,30 @@ impl Feed for ReplicaFeed {
                     served: (&served.file, served.position),
                 })
             }
-            State::Live(_) | State::Leaving(..) => None,
+            State::Live(_) | State::Leaving(..) | State::Confirming(_) => None,
+        }
+    }
+
+    fn take_questions(&mut self) -> Vec<(usize, u64)> {
+        let questions = std::mem::take(&mut self.questions);
+        for (_, number) in &questions {
+            self.given.add(*number);
+        }
+        questions
+    }
+
+    fn answer(&mut self, number: u64) {
+        if !self.given.answered(number) {
+            return;
+        }
+        match &mut self.state {
+            State::Private(feed) => feed.answer(number),
+            State::Live(live) => live.reader.answer(number),
+            State::Confirming(confirming) if confirming.confirmation.is_given_by(number) => {
+                let (request, fault) = (confirming.request.clone(), confirming.fault.take());
+                self.state = self.reopen(request, fault);
+            }
+            State::Leaving(..) | State::Confirming(_) => {}
         }
     }
 

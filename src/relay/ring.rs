@@ -26,6 +26,8 @@ pub(super) struct Batch {
     pub(super) events: Vec<Event>,
     /// Places at which the stream can be joined, each with the number of events before it.
     places: Vec<(usize, Place)>,
+    /// What the source wants acknowledged, as numbers of questions, each with the number of events before it.
+    pub(super) questions: Vec<(usize, u64)>,
     /// The last event ends a group, or is in none.
     pub(super) whole: bool,
     bytes: usize,
@@ -37,7 +39,13 @@ impl Batch {
         let events = compact(events);
         let payload: usize = events.iter().map(|event| event.raw().len()).sum();
         let bytes = BATCH_OVERHEAD + payload + events.len() * EVENT_OVERHEAD + places.len() * PLACE_OVERHEAD;
-        Self { events, places, whole, bytes }
+        Self { events, places, questions: Vec::new(), whole, bytes }
+    }
+
+    /// With what the source wants acknowledged.
+    pub(super) fn asking(self, questions: Vec<(usize, u64)>) -> Self {
+        let bytes = self.bytes + size_of_val(&questions[..]);
+        Self { questions, bytes, ..self }
     }
 
     /// The place after the last event, if it is one.
@@ -215,6 +223,16 @@ impl Ring {
         let later = self.batches.range(index..).flat_map(|batch| &batch.events).skip(cursor.skip);
         let whole = self.batches.back().is_none_or(|batch| batch.whole);
         progress.can_follow(&self.progress, later, whole).then_some((cursor, self.rendering.pads))
+    }
+
+    /// The newest question that a reader at `cursor` is not asked any more, because it stands behind it already.
+    pub(super) fn asked_before(&self, cursor: &Cursor) -> Option<u64> {
+        let behind = cursor.batch.saturating_sub(self.first).min(self.batches.len() as u64) as usize;
+        let before = |batch: &Arc<Batch>, limit: usize| {
+            batch.questions.iter().rev().find(|(before, _)| *before < limit).map(|(_, number)| *number)
+        };
+        let here = self.batches.get(behind).and_then(|batch| before(batch, cursor.skip));
+        here.or_else(|| self.batches.range(..behind).rev().find_map(|batch| before(batch, usize::MAX)))
     }
 
     /// What comes next at `cursor`, which moves on.

@@ -45,6 +45,8 @@ struct Shared {
     ring: Mutex<Ring>,
     /// Counts what readers have to look at.
     news: watch::Sender<u64>,
+    /// The newest question that a replica has answered.
+    answered: watch::Sender<u64>,
 }
 
 impl Shared {
@@ -79,7 +81,8 @@ impl Tails {
         tails.retain(|tail| tail.strong_count() > 0);
         let ring = Ring::new(RING_BYTES, Arc::clone(rendering), progress.clone(), place);
         let head = ring.head();
-        let shared = Arc::new(Shared { ring: Mutex::new(ring), news: watch::Sender::new(0) });
+        let (news, answered) = (watch::Sender::new(0), watch::Sender::new(0));
+        let shared = Arc::new(Shared { ring: Mutex::new(ring), news, answered });
         let tail = Arc::new(Tail { shared: Arc::clone(&shared), task: OnceLock::new() });
         tails.push(Arc::downgrade(&tail));
         let beginning = Beginning { tail: Arc::downgrade(&tail), ending: Ending { shared } };
@@ -148,6 +151,21 @@ impl Reader {
         }
     }
 
+    /// The newest question about what lies before the reader's place, where nobody has answered it yet.
+    pub(super) fn open_question(&self) -> Option<u64> {
+        let asked = self.tail.shared.ring().asked_before(&self.cursor)?;
+        (asked > *self.tail.shared.answered.borrow()).then_some(asked)
+    }
+
+    /// The replica has all that was sent before this question.
+    pub(super) fn answer(&self, number: u64) {
+        self.tail.shared.answered.send_if_modified(|answered| {
+            let is_news = number > *answered;
+            *answered = number.max(*answered);
+            is_news
+        });
+    }
+
     /// The replica's server id that stands in the tail's pads.
     pub(super) fn pads(&self) -> Option<u32> {
         self.pads
@@ -171,15 +189,26 @@ async fn run(mut feed: Box<LastingFeed>, ending: Ending) {
     let shared = &ending.shared;
     feed.note_places();
     let mut kept = KeptBack::default();
+    let mut answered = shared.answered.subscribe();
     loop {
         let epoch = feed.epoch();
-        let filled = feed.fill(&mut kept.events, !kept.begun).await;
+        let filled = tokio::select! {
+            biased;
+            // The sender is here, so that it cannot be gone.
+            Ok(()) = answered.changed() => {
+                let number = *answered.borrow_and_update();
+                feed.answer(number);
+                continue;
+            }
+            filled = feed.fill(&mut kept.events, !kept.begun) => filled,
+        };
         if feed.epoch() != epoch {
             // The stream begins again at the start of the group that is kept back.
             kept.clear();
             continue;
         }
         kept.places.extend(feed.take_places());
+        kept.questions.extend(feed.take_questions());
         let fault = match filled {
             Ok(FeedState::More) => None,
             Ok(FeedState::EndOfStream) => Some(Fault::new(Code::SourceLost, "the source ended the stream")),
@@ -214,6 +243,7 @@ async fn run(mut feed: Box<LastingFeed>, ending: Ending) {
 struct KeptBack {
     events: Vec<Event>,
     places: Vec<(usize, Place)>,
+    questions: Vec<(usize, u64)>,
     /// A part of the group at hand has been released.
     begun: bool,
     last: Option<Place>,
@@ -223,6 +253,7 @@ impl KeptBack {
     fn clear(&mut self) {
         self.events.clear();
         self.places.clear();
+        self.questions.clear();
         self.begun = false;
     }
 
@@ -235,6 +266,9 @@ impl KeptBack {
             _ if self.begun || bytes() > KEPT_BACK => (self.events.len(), false),
             _ => return None,
         };
+        let later = self.questions.split_off(self.questions.partition_point(|(before, _)| *before <= count));
+        let later = later.into_iter().map(|(before, number)| (before - count, number)).collect();
+        let questions = std::mem::replace(&mut self.questions, later);
         self.begun = !whole;
         let rest = self.events.split_off(count);
         let events = std::mem::replace(&mut self.events, rest);
@@ -247,7 +281,8 @@ impl KeptBack {
         if let Some((_, place)) = places.last() {
             self.last = Some(place.clone());
         }
-        (!events.is_empty() || !places.is_empty()).then(|| Batch::new(events, places, whole))
+        let is_news = !events.is_empty() || !places.is_empty() || !questions.is_empty();
+        is_news.then(|| Batch::new(events, places, whole).asking(questions))
     }
 }
 

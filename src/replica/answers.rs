@@ -8,7 +8,9 @@
 use bytes::Bytes;
 
 use super::question::{Token, TokenKind, like, tokens};
-use super::variables::{SKIP_REPLICATION, SystemVariable, UserVariables, at_source, known_names, system_variable};
+use super::variables::{
+    SKIP_REPLICATION, SystemVariable, UserVariables, at_source, is_switch, known_names, system_variable,
+};
 use crate::fault::Code;
 use crate::source::{ResultSet, SourceFacts, Vendor};
 
@@ -375,7 +377,7 @@ impl Question<'_> {
     }
 
     /// `SHOW VARIABLES`, alone, with `LIKE 'pattern'`, or with `WHERE Variable_name = 'name'` / `IN (…)` / `LIKE …`. Two columns; a
-    /// variable that there is not is an empty set (which is what keeps semi-synchronous replicas asynchronous).
+    /// variable that there is not is an empty set (which is what keeps replicas asynchronous where the source knows nothing else).
     fn show_variables(&self, rest: &[Token]) -> Answer {
         let patterns: Vec<&str> = rest
             .iter()
@@ -403,8 +405,8 @@ impl Question<'_> {
             .filter(|name| !pattern_wanted || matches(name))
             .filter_map(|name| match system_variable(name, self.facts) {
                 // A switch is a number in SELECT and a word in SHOW.
-                SystemVariable::Known(_) if name == "log_bin" => {
-                    Some((name, if self.facts.log_bin { "ON" } else { "OFF" }.to_owned()))
+                SystemVariable::Known(value) if is_switch(name) => {
+                    Some((name, if value == "1" { "ON" } else { "OFF" }.to_owned()))
                 }
                 SystemVariable::Known(value) => Some((name, value)),
                 SystemVariable::AtSource | SystemVariable::Unknown => None,

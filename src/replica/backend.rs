@@ -66,6 +66,15 @@ pub trait Feed: Send {
         false
     }
 
+    /// Questions within what the last call put out, each as (events before it, number): a semi-synchronous replica is to acknowledge that
+    /// it has all that comes before. Numbers grow.
+    fn take_questions(&mut self) -> Vec<(usize, u64)> {
+        Vec::new()
+    }
+
+    /// The replica has acknowledged all that comes before this question.
+    fn answer(&mut self, _number: u64) {}
+
     /// Whether the events come from a stream that the replica shares with others.
     fn is_live(&self) -> bool {
         false
@@ -116,6 +125,8 @@ pub struct ReplicaSession {
     /// MariaDB: `SET skip_replication=1`, with which a replica of `replicate_events_marked_for_skip = FILTER_ON_MASTER` asks its
     /// source to leave out the events that are marked so. To be passed on.
     pub skip_replication: bool,
+    /// The replica acknowledges what it is asked to, and reads events with the semi-synchronous header.
+    pub semi_sync: bool,
     /// Where it came from.
     pub peer: SocketAddr,
     /// The connection's id.

@@ -1,6 +1,6 @@
 //! The dump: events out, heartbeats when there are none, and the watch over a client that may leave or stop reading.
 //!
-//! Each event is one payload: `00` and the event, cut at 16 MiB − 1, with sequence numbers that go on from the command.
+//! Each event is one payload: `00` (for semi-synchronous replicas two bytes more) and the event, cut at 16 MiB − 1, with sequence numbers that go on from the command.
 //! Small events are gathered into one write; large ones go out from where they are.
 
 use std::io::{self, IoSlice};
@@ -18,12 +18,13 @@ use super::command::code;
 use super::handshake::{EOF_PACKET, err_packet};
 use super::heartbeat::{Layout, heartbeat};
 use super::registry::{Guard, SessionState};
+use super::semi_sync::{Head, Questions, SemiSync, Spoke};
 use super::{Feed, FeedState, Limits, Standing};
 use crate::binlog::{ChecksumAlgorithm, Event, EventType, FormatDescription, Vendor, flags};
 use crate::fault::{Code, Fault};
 use crate::pipeline::coordinates::{FilePosition, ReceiverPosition};
 use crate::telemetry::SessionTelemetry;
-use crate::wire::{packet_ranges, write_packet};
+use crate::wire::{SEQUENCE_AFTER_ACKNOWLEDGEMENT, packet_ranges, write_packet};
 
 /// Gathered bytes go out at this size, even when more events are ready.
 const GATHER_BYTES: usize = 256 << 10;
@@ -36,6 +37,8 @@ const LARGE_EVENT: usize = 2 << 10;
 pub(crate) struct Plan {
     pub(crate) vendor: Vendor,
     pub(crate) layout: Layout,
+    /// The replica acknowledges, and reads events with the header for that.
+    pub(crate) semi_sync: bool,
     /// Zero: no heartbeats.
     pub(crate) heartbeat_period: Duration,
     /// How events before the first FORMAT_DESCRIPTION end, as agreed with the replica.
@@ -48,6 +51,13 @@ pub(crate) struct Plan {
     pub(crate) start: FilePosition,
     /// How much of an error's text this replica shows (bytes).
     pub(crate) errors: ErrorStyle,
+}
+
+impl Plan {
+    /// What stands before events that ask for nothing.
+    fn head(&self) -> Head {
+        if self.semi_sync { Head::SemiSync } else { Head::Plain }
+    }
 }
 
 /// How a dump ended, when nothing failed.
@@ -197,7 +207,10 @@ async fn run<S: AsyncRead + AsyncWrite + Unpin>(
     let mut sender = Sender::new(socket, sequence, limits.write_timeout);
     let mut state = Progress::new(plan);
     let mut batch = Vec::new();
-    let mut probe = [0; 64];
+    let mut semi_sync = plan.semi_sync.then(SemiSync::new);
+    // A question that could not be asked yet.
+    let mut unasked = None;
+    let mut probe = [0; 512];
     let mut grace_over: Option<Instant> = None;
     let mut waiting = false;
     let mut superseded = guard.superseded();
@@ -228,6 +241,22 @@ async fn run<S: AsyncRead + AsyncWrite + Unpin>(
                 return Err(Stop::Failed(fault));
             }
             Happened::Client(Ok(0)) => return Ok(DumpEnd::ClientLeft),
+            Happened::Client(Ok(length)) if semi_sync.is_some() => {
+                let Some(session) = &mut semi_sync else { continue };
+                match session.read(&probe[..length], state.receiver.at()) {
+                    Ok((count, answered)) => {
+                        telemetry.acknowledged(count);
+                        if let Some(number) = answered {
+                            feed.answer(number);
+                        }
+                    }
+                    Err(Spoke::Left) => return Ok(DumpEnd::ClientLeft),
+                    Err(Spoke::Malformed(what)) => {
+                        let message = format!("during its stream the replica sent what is no acknowledgement: {what}");
+                        return Err(Stop::Failed(Fault::new(Code::ReplicaProtocol, message)));
+                    }
+                }
+            }
             Happened::Client(Ok(length)) => {
                 let quit = probe[..length].get(4) == Some(&code::QUIT);
                 debug!(thread_id = guard.thread_id(), quit, "the client spoke during its stream");
@@ -240,7 +269,7 @@ async fn run<S: AsyncRead + AsyncWrite + Unpin>(
                 }
                 if let Some(event) = heartbeat(plan.layout, plan.source_server_id, state.receiver.at(), state.checksum)
                 {
-                    sender.push(&event).await?;
+                    sender.push(&event, plan.head()).await?;
                     sender.flush().await?;
                 }
                 state.heartbeat_due = Instant::now() + plan.heartbeat_period;
@@ -251,9 +280,33 @@ async fn run<S: AsyncRead + AsyncWrite + Unpin>(
             }
             Happened::Fed(fed) => {
                 let mut sent = Sent::default();
-                for event in batch.drain(..) {
+                let mut questions = match &semi_sync {
+                    Some(_) => Questions::of(feed.take_questions()),
+                    None => Questions::default(),
+                };
+                if let (Some(number), Some(session)) = (questions.before_all().or(unasked.take()), &mut semi_sync) {
+                    // Nothing goes out that could carry the question, so a heartbeat does.
+                    let event = heartbeat(plan.layout, plan.source_server_id, state.receiver.at(), state.checksum);
+                    match event {
+                        Some(event) => {
+                            sender.push(&event, Head::Asking).await?;
+                            sender.flush().await?;
+                            session.asked(number, state.receiver.at());
+                            telemetry.asked();
+                        }
+                        None => unasked = Some(number),
+                    }
+                }
+                for (index, event) in batch.drain(..).enumerate() {
                     let event = state.take(event, &mut sent);
-                    sender.push(&event).await?;
+                    let question = questions.with_event(index + 1, event.raw().len()).or(unasked);
+                    let head = if question.is_some() { Head::Asking } else { plan.head() };
+                    sender.push(&event, head).await?;
+                    if let (Some(number), Some(session)) = (question, &mut semi_sync) {
+                        unasked = None;
+                        session.asked(number, state.receiver.at());
+                        telemetry.asked();
+                    }
                     if grace_over.is_some() && !state.boundary.inside() {
                         sender.flush().await?;
                         return Ok(DumpEnd::Ending);
@@ -415,23 +468,25 @@ impl<'a, S: AsyncWrite + Unpin> Sender<'a, S> {
         Self { socket, sequence, gathered: Vec::new(), large: Vec::new(), large_bytes: 0, write_timeout }
     }
 
-    /// One event: `00` and its bytes.
-    async fn push(&mut self, event: &Event) -> Result<(), Stop> {
-        const MARKER: usize = 1;
-        let raw = event.raw();
-        for (header, range) in packet_ranges(raw.len() + MARKER, self.sequence) {
+    /// One event: the head and its bytes.
+    async fn push(&mut self, event: &Event, head: Head) -> Result<(), Stop> {
+        let (raw, marker) = (event.raw(), head.bytes());
+        for (header, range) in packet_ranges(raw.len() + marker.len(), self.sequence) {
             self.sequence = self.sequence.wrapping_add(1);
             self.gathered.extend_from_slice(&header);
             if range.start == 0 {
-                self.gathered.push(0);
+                self.gathered.extend_from_slice(marker);
             }
-            let part = range.start.saturating_sub(MARKER)..range.end - MARKER.min(range.end);
+            let part = range.start.saturating_sub(marker.len())..range.end - marker.len().min(range.end);
             if part.len() < LARGE_EVENT {
                 self.gathered.extend_from_slice(&raw[part]);
             } else {
                 self.large_bytes += part.len();
                 self.large.push((self.gathered.len(), raw.slice(part)));
             }
+        }
+        if head == Head::Asking {
+            self.sequence = SEQUENCE_AFTER_ACKNOWLEDGEMENT;
         }
         if self.gathered.len() + self.large_bytes >= GATHER_BYTES { self.write().await } else { Ok(()) }
     }

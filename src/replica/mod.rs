@@ -20,6 +20,7 @@ mod packets;
 mod question;
 mod registry;
 mod seldom;
+mod semi_sync;
 mod session;
 mod tls;
 mod turned_away;

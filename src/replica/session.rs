@@ -421,6 +421,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
             heartbeat_period,
             gtid_variables,
             skip_replication: number(&[SKIP_REPLICATION]) == Some(1),
+            semi_sync: self.facts.semi_sync().is_some()
+                && number(&["rpl_semi_sync_replica", "rpl_semi_sync_slave"]).is_some_and(|value| value != 0),
             peer: self.peer,
             thread_id: asker.thread_id,
         }
@@ -436,6 +438,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
         let replica = self.replica(server_id);
         let plan = Plan {
             vendor: replica.vendor,
+            semi_sync: replica.semi_sync,
             layout: Layout::of(replica.vendor, flags & dump_flag::HEARTBEAT_V2 != 0),
             heartbeat_period: replica.heartbeat_period,
             agreed_checksum: replica.checksum.unwrap_or_default(),
@@ -467,7 +470,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
         info!(
             listener = %self.listener.config.name, peer = %self.peer, thread_id = self.guard.thread_id(), server_id,
             version = identity.version.as_deref().map(|version| Escaped(version).to_string()),
-            start = %describe(&start), "replica attached"
+            semi_sync = replica.semi_sync, start = %describe(&start), "replica attached"
         );
         for duplicate in self.guard.registry().supersede(self.guard) {
             warn!(
@@ -484,6 +487,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
             );
         }
         let telemetry = self.listener.telemetry.attach(identity);
+        if replica.semi_sync {
+            telemetry.acknowledges();
+        }
         let request =
             ReplicaRequest { replica, start, non_blocking: flags & dump_flag::NON_BLOCK != 0 || server_id == 0, flags };
         let outcome = self.open_and_stream(request.clone(), &plan, &telemetry, ending).await;

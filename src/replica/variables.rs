@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::binlog::ChecksumAlgorithm;
-use crate::source::{SourceFacts, Vendor};
+use crate::source::{SEMI_SYNC_VARIABLES, SourceFacts, Vendor};
 
 /// How many user variables a session may set, and how long they may be together (bytes). Replicas set at most nine; a
 /// MariaDB position with a thousand domains has about 30 KiB.
@@ -108,6 +108,11 @@ const FROM_FACTS: &[&str] = &[
     "version_comment",
 ];
 
+/// Whether `SHOW` has words (`ON`, `OFF`) for what is a number in `SELECT`.
+pub(crate) fn is_switch(name: &str) -> bool {
+    name == "log_bin" || SEMI_SYNC_VARIABLES.contains(&name)
+}
+
 /// The names of all variables that may have a value here, in the order that `SHOW VARIABLES` has.
 pub(crate) fn known_names() -> Vec<&'static str> {
     let mut names: Vec<_> = FIXED
@@ -115,6 +120,7 @@ pub(crate) fn known_names() -> Vec<&'static str> {
         .map(|(name, _)| *name)
         .chain(FROM_FACTS.iter().copied())
         .chain(AT_SOURCE.iter().copied())
+        .chain(SEMI_SYNC_VARIABLES)
         .collect();
     names.sort_unstable();
     names
@@ -128,8 +134,8 @@ pub(crate) fn at_source(name: &str) -> bool {
 /// One system variable, its name in lower case. Switches come as in `SELECT` (`1`); `SHOW` has `ON` for some of them, and no
 /// replica looks at those.
 ///
-/// `rpl_semi_sync_*` is unknown whatever the source has: replicas go by its existence and would then expect another framing
-/// of the stream (5.5 to 9.x and MariaDB alike).
+/// `rpl_semi_sync_…_enabled` is known where the source has it, under both its names: replicas go by its existence, whatever its value (5.5 to
+/// 9.x and MariaDB alike), and expect another framing of the stream from then on.
 pub(crate) fn system_variable(name: &str, facts: &SourceFacts) -> SystemVariable {
     let known = |value: String| SystemVariable::Known(value);
     match name {
@@ -143,6 +149,9 @@ pub(crate) fn system_variable(name: &str, facts: &SourceFacts) -> SystemVariable
         "gtid_domain_id" => facts.gtid_domain_id.map_or(SystemVariable::Unknown, |domain| known(domain.to_string())),
         "binlog_checksum" => known(checksum_name(facts.binlog_checksum).to_owned()),
         "log_bin" => known(u8::from(facts.log_bin).to_string()),
+        _ if SEMI_SYNC_VARIABLES.contains(&name) => {
+            facts.semi_sync().map_or(SystemVariable::Unknown, |is_on| known(u8::from(is_on).to_string()))
+        }
         "lower_case_table_names" => known(facts.lower_case_table_names.to_string()),
         _ if at_source(name) => facts.variable(name).map_or(SystemVariable::AtSource, |value| known(value.to_owned())),
         _ => FIXED

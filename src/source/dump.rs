@@ -6,7 +6,10 @@ use bytes::{Buf, Bytes};
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
-use super::{Activity, Client, ServerVersion, SourceError, Vendor, connection::Connection, facts, result_set};
+use super::{
+    Activity, Client, ServerVersion, SourceError, Vendor, connection::Connection, facts, result_set,
+    semi_sync::SemiSync,
+};
 use crate::{
     binlog::ChecksumAlgorithm,
     wire::{MAX_PAYLOAD, PacketReader},
@@ -83,7 +86,7 @@ impl Client {
         self.simple(&registration(&request.identity), Activity::Registration).await?;
         let has_heartbeats = self.version().vendor == Vendor::MariaDb || self.version().number >= 50500;
         let silence = (has_heartbeats && !request.heartbeat.is_zero()).then(|| request.heartbeat * MISSED_HEARTBEATS);
-        let thread_id = self.thread_id();
+        let (thread_id, semi_sync) = (self.thread_id(), SemiSync::with(self.version()));
         let mut connection = self.connection;
         connection.command(&dump_command(&request)).await?;
         let mut reader = PacketReader::new(STREAM_BUFFER, MAX_PAYLOAD);
@@ -98,6 +101,7 @@ impl Client {
             patience,
             last_heard: Instant::now(),
             ended: false,
+            semi_sync,
         })
     }
 
@@ -182,6 +186,7 @@ pub struct EventStream {
     patience: Option<Duration>,
     last_heard: Instant,
     ended: bool,
+    semi_sync: SemiSync,
 }
 
 impl fmt::Debug for EventStream {
@@ -198,13 +203,14 @@ impl EventStream {
     /// of more than that have an allocation of their own. Cancel-safe.
     pub async fn next(&mut self) -> Result<Option<Bytes>, SourceError> {
         loop {
+            self.semi_sync.send(&mut self.connection).await?;
             if let Some(event) = self.try_next()? {
                 return Ok(Some(event));
             }
             if self.ended {
                 return Ok(None);
             }
-            match self.patience {
+            match self.patience.filter(|_| !self.semi_sync.source_waits()) {
                 None => self.connection.fill().await?,
                 Some(patience) => {
                     // What is already there is read even if nobody asked for a long time.
@@ -231,6 +237,10 @@ impl EventStream {
         match payload.first() {
             Some(0x00) => {
                 payload.advance(1);
+                self.semi_sync.strip(&mut payload).map_err(|reason| self.connection.protocol(reason))?;
+                if let Some(sequence) = self.semi_sync.next_sequence() {
+                    self.connection.reader.expect_sequence(sequence);
+                }
                 self.patience = self.silence;
                 Ok(Some(payload))
             }
@@ -241,6 +251,16 @@ impl EventStream {
             }
             _ => Err(self.connection.protocol("a packet in the stream that is neither event nor end")),
         }
+    }
+
+    /// Whether the source asks for an acknowledgement of the last event that was handed out.
+    pub fn asks_for_acknowledgement(&self) -> bool {
+        self.semi_sync.asks()
+    }
+
+    /// Tells the source that all up to a place of its own is kept. It goes out with the next call of [`EventStream::next`].
+    pub fn acknowledge(&mut self, file: &[u8], position: u64) {
+        self.semi_sync.acknowledge(file, position);
     }
 
     /// How the events that the source makes up before the first FORMAT_DESCRIPTION end.

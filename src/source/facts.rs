@@ -90,7 +90,9 @@ const VARIABLES: &[&str] = &[
     "net_write_timeout",
     "read_only",
     "rpl_semi_sync_master_enabled",
+    "rpl_semi_sync_master_wait_for_slave_count",
     "rpl_semi_sync_source_enabled",
+    "rpl_semi_sync_source_wait_for_replica_count",
     "server_id",
     "server_uuid",
     "sql_mode",
@@ -100,6 +102,9 @@ const VARIABLES: &[&str] = &[
     "version_comment",
     "wsrep_on",
 ];
+
+/// By one of these replicas see that a source has semi-synchronous replication: MySQL since 8.0.26, and all before it.
+pub const SEMI_SYNC_VARIABLES: [&str; 2] = ["rpl_semi_sync_source_enabled", "rpl_semi_sync_master_enabled"];
 
 impl SourceFacts {
     /// Asks the server: one statement.
@@ -136,6 +141,18 @@ impl SourceFacts {
     /// One of the server's variables as it writes it, if the server has it and we asked for it.
     pub fn variable(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str)
+    }
+
+    /// Whether the source waits for semi-synchronous replicas; `None` where it has no such replication (MySQL without the plugin), so
+    /// that a replica cannot ask for it. Where it is off, replicas can ask for it all the same, and it can be turned on later.
+    pub fn semi_sync(&self) -> Option<bool> {
+        SEMI_SYNC_VARIABLES.iter().find_map(|name| self.variable(name)).map(is_on)
+    }
+
+    /// For how many replicas each of its transactions waits.
+    pub fn semi_sync_replicas(&self) -> u32 {
+        let names = ["rpl_semi_sync_source_wait_for_replica_count", "rpl_semi_sync_master_wait_for_slave_count"];
+        names.iter().find_map(|name| self.variable(name)?.parse().ok()).unwrap_or(1)
     }
 
     /// Whether a variable is there and on.

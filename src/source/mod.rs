@@ -13,6 +13,7 @@ mod greeting;
 mod login;
 mod result_set;
 mod rsa_key;
+mod semi_sync;
 mod tls;
 
 #[cfg(test)]
@@ -23,5 +24,6 @@ pub use client::Client;
 pub use dump::{DumpRequest, DumpStart, EventStream, Identity};
 pub use endpoint::{Endpoint, TlsMode};
 pub use error::{Activity, SourceError};
-pub use facts::{GtidMode, SourceFacts};
+pub use facts::{GtidMode, SEMI_SYNC_VARIABLES, SourceFacts};
 pub use result_set::ResultSet;
+pub use semi_sync::SEMI_SYNC_REGISTRATION;

@@ -364,3 +364,51 @@ async fn silence_longer_than_three_heartbeats_is_an_error_also_when_every_wait_i
     let waited = begin.elapsed().as_secs();
     assert!((54..=57).contains(&waited), "{waited}");
 }
+
+#[tokio::test]
+async fn a_semi_synchronous_stream_is_stripped_and_acknowledged() {
+    let client = login(|mut server| async move {
+        server.up_to_the_dump().await;
+        let framed = |asks: u8, event: &[u8]| [&[0, 0xef, asks][..], event].concat();
+        server.send_numbered(1, &framed(0, &[0; 30])).await;
+        let mut large = vec![7; MAX_PACKET_PAYLOAD + 100];
+        large[0] = 0xef;
+        server.send_numbered(2, &framed(1, &large)).await;
+        // After an event that asks for one the count begins anew, whether it has come or not.
+        server.send_numbered(1, &framed(1, &[8; 40])).await;
+        server.reader.expect_sequence(0);
+        assert_eq!(server.receive().await, [&[0xef][..], &77_u64.to_le_bytes(), b"bin.000009"].concat());
+        server.send_numbered(1, &framed(0, &[9; 30])).await;
+        server.send_numbered(2, &[0, 1, 2, 3]).await;
+    });
+    let mut stream = client.await.expect("logged in").start_dump(request()).await.expect("a stream");
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let event = stream.next().await.expect("an event").expect("an event");
+        seen.push((event.len(), event[event.len() - 1], stream.asks_for_acknowledgement()));
+    }
+    assert_eq!(seen, [(30, 0, false), (MAX_PACKET_PAYLOAD + 100, 7, true), (40, 8, true)]);
+    stream.acknowledge(b"bin.000009", 77);
+    assert_eq!(stream.next().await.expect("an event").expect("an event")[0], 9);
+    let error = stream.next().await.expect_err("without the header").fault("primary");
+    assert_eq!(error.code, Code::SourceProtocol, "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_waits_for_an_acknowledgement_is_not_silent() {
+    // MySQL 5.6 and older: their thread reads the acknowledgement before it sends anything.
+    let mut semi_sync = super::semi_sync::SemiSync::with(&ServerVersion::parse("5.6.24-log").expect("a version"));
+    let mut event = bytes::Bytes::from_static(&[0xef, 1, 5, 5]);
+    semi_sync.strip(&mut event).expect("well framed");
+    assert_eq!((&event[..], semi_sync.asks(), semi_sync.source_waits()), (&[5, 5][..], true, true));
+    semi_sync.acknowledge(b"bin.000001", 4);
+    assert!(!semi_sync.source_waits());
+    let mut threaded = super::semi_sync::SemiSync::with(&ServerVersion::parse("5.7.29-log").expect("a version"));
+    threaded.strip(&mut bytes::Bytes::from_static(&[0xef, 1, 5, 5])).expect("well framed");
+    assert!(!threaded.source_waits());
+    let mut plain = super::semi_sync::SemiSync::with(&ServerVersion::parse("5.7.29-log").expect("a version"));
+    let mut event = bytes::Bytes::from_static(&[0, 1]);
+    plain.strip(&mut event).expect("as it is");
+    plain.strip(&mut bytes::Bytes::from_static(&[0xef, 1])).expect("a time that begins so");
+    assert_eq!((&event[..], plain.asks()), (&[0, 1][..], false));
+}

@@ -84,6 +84,12 @@ pub struct RouteStatus {
     /// Streams that are open at the source for them: one for all replicas on the live tail, and one for each other.
     #[serde(default)]
     pub upstream_connections: u64,
+    /// Those of them that the source takes for semi-synchronous replicas: what replicas acknowledge is passed on there.
+    #[serde(default)]
+    pub semi_sync_connections: u64,
+    /// Acknowledgements that were passed on to the source.
+    #[serde(default)]
+    pub acknowledgements: u64,
     /// How many seconds old the newest event was when it was sent, for the slowest of them; 0 while the source has
     /// nothing more.
     pub lag_seconds: Option<u64>,
@@ -279,6 +285,10 @@ pub struct SourceStatus {
     pub server_id: Option<u32>,
     /// Its uuid.
     pub server_uuid: Option<String>,
+    /// `on`: it waits for semi-synchronous replicas, also behind the proxy. `off`: it could. `none`: it has no such replication (MySQL
+    /// without the plugin), and replicas of the proxy are asynchronous. As it was when it last answered.
+    #[serde(default)]
+    pub semi_sync: Option<String>,
 }
 
 /// One replica that streams now.
@@ -310,6 +320,9 @@ pub struct ReplicaStatus {
     /// an end, on a source connection of its own.
     #[serde(default)]
     pub feed: String,
+    /// What it was asked to acknowledge and has; `null` for an asynchronous replica.
+    #[serde(default)]
+    pub semi_sync: Option<SemiSyncStatus>,
     /// The last whole transaction that it was sent; `null` before there was one.
     #[serde(default)]
     pub whole: Option<PlaceStatus>,
@@ -319,6 +332,15 @@ pub struct ReplicaStatus {
     /// How many seconds old the newest event was when it was sent: about 0 for a replica that keeps up, and 0 while the
     /// source has nothing more.
     pub lag_seconds: Option<u64>,
+}
+
+/// The acknowledgements of a semi-synchronous replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SemiSyncStatus {
+    /// How many it was asked for since it attached.
+    pub asked: u64,
+    /// How many it has sent.
+    pub acknowledged: u64,
 }
 
 /// What the configuration says of a route, for its status.
@@ -383,6 +405,8 @@ impl RouteStatus {
             attaches: picture.attaches,
             replicas_attached: picture.sessions.len(),
             upstream_connections: picture.upstreams,
+            semi_sync_connections: picture.semi_sync_upstreams,
+            acknowledgements: picture.acknowledgements,
             lag_seconds: picture.sessions.iter().filter_map(|session| session.lag_seconds).max(),
             left: picture.departed.iter().map(left).collect(),
             statements: StatementsStatus { counted: counted.collect(), last: last.collect() },
@@ -454,11 +478,20 @@ pub fn replicas_of(route: &str, picture: &RoutePicture) -> Vec<ReplicaStatus> {
         bytes_sent: session.bytes,
         transactions_sent: session.transactions,
         feed: if session.live { "live" } else { "private" }.to_owned(),
+        semi_sync: session.semi_sync.map(|(asked, acknowledged)| SemiSyncStatus { asked, acknowledged }),
         whole: session.place.as_ref().map(PlaceStatus::of),
         warnings: warnings(session, picture),
         lag_seconds: session.lag_seconds,
     };
     picture.sessions.iter().map(replica).collect()
+}
+
+fn semi_sync_word(semi_sync: Option<bool>) -> &'static str {
+    match semi_sync {
+        Some(true) => "on",
+        Some(false) => "off",
+        None => "none",
+    }
 }
 
 /// The status of every configured source (name → `host:port` of each of its servers), each with the newest contact and the newest
@@ -483,6 +516,7 @@ pub fn sources_of(
             version: contact.map(|contact| contact.version.clone()),
             server_id: contact.map(|contact| contact.server_id),
             server_uuid: contact.and_then(|contact| contact.server_uuid.clone()),
+            semi_sync: contact.map(|contact| semi_sync_word(contact.semi_sync).to_owned()),
         }
     };
     configured.iter().map(source).collect()

@@ -34,7 +34,9 @@ pub fn render(status: &Status) -> String {
         };
         let _ = match (&source.last_contact, &source.version, source.server_id) {
             (Some(at), Some(version), Some(id)) => {
-                writeln!(text, "{}, server id {id}, last contact {at}", Escaped(version))
+                let semi_sync = source.semi_sync.as_deref().filter(|semi_sync| *semi_sync != "none");
+                let semi_sync = semi_sync.map_or_else(String::new, |word| format!(", semi-synchronous {word}"));
+                writeln!(text, "{}, server id {id}{semi_sync}, last contact {at}", Escaped(version))
             }
             _ if source.error.is_some() => writeln!(text, "has not answered yet"),
             _ => writeln!(text, "not contacted yet (that happens when a replica attaches)"),
@@ -117,6 +119,14 @@ fn render_route(text: &mut String, route: &RouteStatus, status: &Status) {
             if replica.feed == "live" { "on the live tail" } else { "on a source connection of its own" },
             replica.attached_at
         );
+        if let Some(semi_sync) = &replica.semi_sync {
+            let passed_on = if route.semi_sync_connections > 0 { "passed on" } else { "NOT passed on" };
+            let _ = writeln!(
+                text,
+                "    semi-synchronous: {} of {} acknowledgements came, {passed_on} to the source",
+                semi_sync.acknowledged, semi_sync.asked
+            );
+        }
         if let Some(place) = &replica.whole {
             let _ = writeln!(text, "    last whole transaction {}", describe(place));
         }

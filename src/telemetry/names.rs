@@ -29,6 +29,8 @@ pub const BYTES_SENT: &str = "replproxy_sent_bytes_total";
 pub const TRANSACTIONS: &str = "replproxy_transactions_total";
 /// Statements that the policy did something about, each counted once however many replicas are served it.
 pub const STATEMENTS: &str = "replproxy_statements_total";
+/// Acknowledgements of semi-synchronous replicas that were passed on to the source.
+pub const ACKNOWLEDGEMENTS: &str = "replproxy_acknowledgements_total";
 /// Sessions that stream at this moment.
 pub const REPLICAS: &str = "replproxy_replicas_attached";
 /// Dumps that were opened since the start; grows with each reconnect of a replica.
@@ -54,6 +56,11 @@ pub fn describe() {
     describe_counter!(BYTES_SENT, Unit::Bytes, "Bytes of events sent to replicas of this route.");
     describe_counter!(TRANSACTIONS, Unit::Count, "Transactions sent to replicas of this route, empty ones included.");
     describe_counter!(STATEMENTS, Unit::Count, "Statements that the route did not pass on as they were.");
+    describe_counter!(
+        ACKNOWLEDGEMENTS,
+        Unit::Count,
+        "Acknowledgements of semi-synchronous replicas passed on to the source."
+    );
     describe_gauge!(REPLICAS, Unit::Count, "Replicas that stream from this route now.");
     describe_counter!(ATTACHES, Unit::Count, "Dumps opened by replicas of this route, reconnects included.");
     describe_gauge!(LAG, Unit::Seconds, "How old the newest event was when it was sent to the slowest replica.");

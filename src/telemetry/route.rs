@@ -111,6 +111,8 @@ pub struct SourceContact {
     pub server_id: u32,
     /// Its uuid, where it has one.
     pub server_uuid: Option<String>,
+    /// Whether it waits for semi-synchronous replicas; `None` where it has no such replication.
+    pub semi_sync: Option<bool>,
 }
 
 /// Why a source does not answer.
@@ -252,6 +254,8 @@ pub struct RouteTelemetry {
     attaches: Tally,
     replicas: Gauge,
     upstreams: AtomicU64,
+    semi_sync_upstreams: AtomicU64,
+    acknowledgements: Tally,
     lag: Gauge,
     healthy: Gauge,
     statements: Mutex<Statements>,
@@ -276,6 +280,10 @@ struct Session {
     lag: AtomicU64,
     position: Mutex<(String, u64)>,
     live: AtomicBool,
+    /// It acknowledges; how often it was asked to, and has.
+    semi_sync: AtomicBool,
+    asked: AtomicU64,
+    acknowledged: AtomicU64,
     place: Mutex<Option<WholePlace>>,
 }
 
@@ -302,6 +310,8 @@ pub struct SessionPicture {
     pub lag_seconds: Option<u64>,
     /// Whether it is on the live tail, which it shares with others, rather than on a source connection of its own.
     pub live: bool,
+    /// How many acknowledgements it was asked for and has sent; `None` for one that is not semi-synchronous.
+    pub semi_sync: Option<(u64, u64)>,
 }
 
 /// Read-only picture of one route.
@@ -337,6 +347,10 @@ pub struct RoutePicture {
     pub sessions: Vec<SessionPicture>,
     /// Streams that are open at the source.
     pub upstreams: u64,
+    /// Those of them that the source takes for semi-synchronous replicas.
+    pub semi_sync_upstreams: u64,
+    /// Acknowledgements that were passed on to the source.
+    pub acknowledgements: u64,
     /// Replicas that left and have not come back, the newest last.
     pub departed: Vec<Departed>,
 }
@@ -401,6 +415,8 @@ impl RouteTelemetry {
             attaches: label(names::ATTACHES),
             replicas: gauge!(names::REPLICAS, names::LABEL_ROUTE => route.clone()),
             upstreams: AtomicU64::new(0),
+            semi_sync_upstreams: AtomicU64::new(0),
+            acknowledgements: label(names::ACKNOWLEDGEMENTS),
             lag: gauge!(names::LAG, names::LABEL_ROUTE => route.clone()),
             healthy: gauge!(names::HEALTHY, names::LABEL_ROUTE => route.clone()),
             statements: Mutex::default(),
@@ -425,6 +441,11 @@ impl RouteTelemetry {
     pub fn received(&self, events: u64, bytes: u64) {
         self.events_received.add(events);
         self.bytes_received.add(bytes);
+    }
+
+    /// The source was told that a replica has what it asked about.
+    pub fn acknowledged(&self) {
+        self.acknowledgements.add(1);
     }
 
     /// The policy did something about a statement. Counted once for each place in the source's files, however many replicas are
@@ -525,6 +546,9 @@ impl RouteTelemetry {
             lag: AtomicU64::new(NO_LAG),
             position: Mutex::default(),
             live: AtomicBool::new(false),
+            semi_sync: AtomicBool::new(false),
+            asked: AtomicU64::new(0),
+            acknowledged: AtomicU64::new(0),
             place: Mutex::default(),
         });
         let id = self.next_session.fetch_add(1, Ordering::Relaxed);
@@ -624,25 +648,30 @@ impl RouteTelemetry {
             source_trouble: lock(&self.source_trouble).clone(),
             sessions,
             upstreams: self.upstreams.load(Ordering::Relaxed),
+            semi_sync_upstreams: self.semi_sync_upstreams.load(Ordering::Relaxed),
+            acknowledgements: self.acknowledgements.get(),
             departed,
         }
     }
 
-    /// A stream was opened at the source. Drop the handle when it ends.
-    pub fn upstream(self: &Arc<Self>) -> Upstream {
+    /// A stream was opened at the source, which takes the proxy for a semi-synchronous replica or not. Drop the handle when it ends.
+    pub fn upstream(self: &Arc<Self>, semi_sync: bool) -> Upstream {
         self.upstreams.fetch_add(1, Ordering::Relaxed);
-        Upstream { route: Arc::clone(self) }
+        self.semi_sync_upstreams.fetch_add(u64::from(semi_sync), Ordering::Relaxed);
+        Upstream { route: Arc::clone(self), semi_sync }
     }
 }
 
 /// One stream that is open at the source, in the count of these.
 pub struct Upstream {
     route: Arc<RouteTelemetry>,
+    semi_sync: bool,
 }
 
 impl Drop for Upstream {
     fn drop(&mut self) {
         self.route.upstreams.fetch_sub(1, Ordering::Relaxed);
+        self.route.semi_sync_upstreams.fetch_sub(u64::from(self.semi_sync), Ordering::Relaxed);
     }
 }
 
@@ -671,6 +700,10 @@ impl Session {
             place: lock(&self.place).clone(),
             lag_seconds: (lag != NO_LAG).then_some(lag),
             live: self.live.load(Ordering::Relaxed),
+            semi_sync: self
+                .semi_sync
+                .load(Ordering::Relaxed)
+                .then(|| (self.asked.load(Ordering::Relaxed), self.acknowledged.load(Ordering::Relaxed))),
         }
     }
 }
@@ -691,6 +724,21 @@ impl SessionTelemetry {
     /// Whether the replica is on the live tail.
     pub fn on_live_tail(&self, live: bool) {
         self.session.live.store(live, Ordering::Relaxed);
+    }
+
+    /// The replica is semi-synchronous.
+    pub fn acknowledges(&self) {
+        self.session.semi_sync.store(true, Ordering::Relaxed);
+    }
+
+    /// The replica was asked for an acknowledgement.
+    pub fn asked(&self) {
+        self.session.asked.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The replica has sent so many acknowledgements.
+    pub fn acknowledged(&self, count: u64) {
+        self.session.acknowledged.fetch_add(count, Ordering::Relaxed);
     }
 
     /// All up to a transaction's end went out. `source` and `served` are file and position in both numberings.
@@ -855,6 +903,7 @@ mod tests {
             version: "8.0.36".to_owned(),
             server_id: 1,
             server_uuid: None,
+            semi_sync: None,
         });
         assert!(route.picture().healthy);
     }

@@ -18,6 +18,7 @@ mod reading;
 mod refusals;
 mod repointed;
 mod resets;
+mod semi_sync;
 mod serve;
 mod stuck;
 mod tagged;

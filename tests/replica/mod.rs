@@ -5,4 +5,5 @@ mod commands;
 mod door;
 mod dump;
 mod scripted;
+mod semi_sync;
 mod serve;

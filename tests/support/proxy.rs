@@ -30,7 +30,17 @@ impl Proxy {
 
     /// Ends it at once and starts it again with the same configuration.
     pub(crate) async fn kill_and_restart(&mut self) {
+        self.kill();
+        self.start_again().await;
+    }
+
+    /// Ends it at once.
+    pub(crate) fn kill(&mut self) {
         self.process.kill();
+    }
+
+    /// Starts it again after that, with the same configuration.
+    pub(crate) async fn start_again(&mut self) {
         self.process = spawn(&self.folder);
         self.wait_until_it_listens().await;
     }

@@ -113,14 +113,32 @@ fn a_mariadb_replica_gets_what_it_asks_for() {
 }
 
 #[test]
-fn semi_synchronous_replicas_stay_asynchronous_even_if_the_source_has_the_plugin() {
+fn replicas_are_offered_semi_synchronous_replication_where_the_source_has_it() {
     check(
-        &mysql(),
+        &mariadb(),
         &[
             ("SHOW VARIABLES LIKE 'rpl_semi_sync_master_enabled'", "2 column(s): "),
             ("SHOW VARIABLES LIKE '%semi_sync%'", "2 column(s): "),
             ("SELECT @@global.rpl_semi_sync_master_enabled", "ERR 1193"),
             ("SELECT @@global.rpl_semi_sync_source_enabled", "ERR 1193"),
+        ],
+    );
+    // Under either name: replicas ask for the one that they know.
+    check(
+        &mysql(),
+        &[
+            ("SHOW VARIABLES LIKE 'rpl_semi_sync_master_enabled'", "2 column(s): rpl_semi_sync_master_enabled|ON"),
+            ("SELECT @@global.rpl_semi_sync_master_enabled", "1 column(s): 1"),
+            ("SELECT @@global.rpl_semi_sync_source_enabled", "1 column(s): 1"),
+        ],
+    );
+    // They ask for it also while it is off, so that it can be turned on at any time.
+    let off = facts("5.5.5-10.11.19-MariaDB", &[("server_id", "12"), ("rpl_semi_sync_master_enabled", "OFF")]);
+    check(
+        &off,
+        &[
+            ("SHOW VARIABLES LIKE 'rpl_semi_sync_master_enabled'", "2 column(s): rpl_semi_sync_master_enabled|OFF"),
+            ("SELECT @@global.rpl_semi_sync_source_enabled", "1 column(s): 0"),
         ],
     );
 }
