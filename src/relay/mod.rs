@@ -484,34 +484,56 @@ mod tests {
     use crate::pipeline::coordinates::FilePosition;
     use std::collections::BTreeMap;
 
+    fn facts(variables: &[(&str, &str)]) -> SourceFacts {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let version = ServerVersion::parse("10.11.9-MariaDB").expect("a version");
+        SourceFacts::of(version, variables.collect::<BTreeMap<_, _>>())
+    }
+
+    fn asked(start: ReplicaStart, skip_replication: bool, semi_sync: bool) -> ReplicaRequest {
+        let replica = ReplicaSession {
+            server_id: 7,
+            uuid: None,
+            version: None,
+            vendor: Vendor::MariaDb,
+            checksum: None,
+            heartbeat_period: Duration::ZERO,
+            gtid_variables: vec![("slave_connect_state".to_owned(), "0-1-5".to_owned())],
+            skip_replication,
+            semi_sync,
+            peer: ([127, 0, 0, 1], 9).into(),
+            thread_id: 1,
+        };
+        ReplicaRequest { replica, start, flags: 0, non_blocking: false }
+    }
+
+    fn place() -> ReplicaStart {
+        ReplicaStart::FilePosition(FilePosition { file: "binlog.000001".into(), position: 4 })
+    }
+
     #[test]
     fn what_a_replica_set_for_its_source_is_set_there() {
-        let facts = |variables: &[(&str, &str)]| {
-            let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-            let version = ServerVersion::parse("10.11.9-MariaDB").expect("a version");
-            SourceFacts::of(version, variables.collect::<BTreeMap<_, _>>())
-        };
-        let asked = |start, skip_replication| {
-            let gtid_variables = vec![("slave_connect_state".to_owned(), "0-1-5".to_owned())];
-            let replica = ReplicaSession {
-                server_id: 7,
-                uuid: None,
-                version: None,
-                vendor: Vendor::MariaDb,
-                checksum: None,
-                heartbeat_period: Duration::ZERO,
-                gtid_variables,
-                skip_replication,
-                semi_sync: false,
-                peer: ([127, 0, 0, 1], 9).into(),
-                thread_id: 1,
-            };
-            session(&ReplicaRequest { replica, start, flags: 0, non_blocking: false }, &facts(&[]))
-        };
-        let place = || ReplicaStart::FilePosition(FilePosition { file: "binlog.000001".into(), position: 4 });
-        assert!(asked(place(), false).is_empty());
-        assert_eq!(asked(place(), true), ["SET skip_replication=1"]);
+        let session = |start, skip_replication| session(&asked(start, skip_replication, false), &facts(&[]));
+        assert!(session(place(), false).is_empty());
+        assert_eq!(session(place(), true), ["SET skip_replication=1"]);
         let gtid = ReplicaStart::MariaDbGtid("0-1-5".to_owned());
-        assert_eq!(asked(gtid, true), ["SET skip_replication=1", "SET @slave_connect_state='0-1-5'"]);
+        assert_eq!(session(gtid, true), ["SET skip_replication=1", "SET @slave_connect_state='0-1-5'"]);
+    }
+
+    #[test]
+    fn a_stream_is_semi_synchronous_where_the_replica_is_and_the_source_can() {
+        let off = facts(&[("rpl_semi_sync_master_enabled", "OFF")]);
+        let two =
+            facts(&[("rpl_semi_sync_source_enabled", "ON"), ("rpl_semi_sync_source_wait_for_replica_count", "2")]);
+        for (semi_sync, facts, statements, word) in [
+            (true, &off, &[SEMI_SYNC_REGISTRATION][..], " semi-sync"),
+            (true, &two, &[SEMI_SYNC_REGISTRATION], " semi-sync 7 None"),
+            (true, &facts(&[]), &[], ""),
+            (false, &two, &[], ""),
+        ] {
+            let request = asked(place(), false, semi_sync);
+            assert_eq!(session(&request, facts), statements);
+            assert_eq!(semi_sync_word(&request, facts), word);
+        }
     }
 }

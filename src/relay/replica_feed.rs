@@ -112,6 +112,8 @@ impl ReplicaFeed {
     }
 
     async fn fill(&mut self, out: &mut Vec<Event>) -> Result<FeedState, Fault> {
+        // Nobody takes them where the replica is asynchronous.
+        self.questions.clear();
         match &mut self.state {
             State::Private(_) => self.fill_private(out).await,
             State::Live(live) => {

@@ -43,6 +43,8 @@ impl Stage {
         let options = |role: &str, enabled: bool| {
             let options = match mode {
                 Mode::AutoPosition => ServerOptions::new().gtid(version),
+                // Without GTIDs nothing goes out for a transaction of which nothing is selected.
+                _ if version == Version::Mysql97 => ServerOptions::new().arg("--gtid-mode=OFF"),
                 _ => ServerOptions::new(),
             };
             match (version.is_mariadb(), role) {
@@ -280,7 +282,6 @@ async fn the_first_of_two_replicas_is_enough_and_asynchronous_ones_do_not_count(
         (replicas, status.routes[0].semi_sync_connections, status.routes[0].upstream_connections)
     };
     stage.status_has("one of each", |status| semi_sync(status) == (vec![false, true], 1, 2)).await;
-    assert_eq!(stage.status().sources[0].semi_sync.as_deref(), Some("off"), "as it was when the replicas came");
     stage.replicas[1].signal("STOP");
     let insert = stage.insert();
     stage.commit(&insert, true).await;
@@ -291,6 +292,7 @@ async fn the_first_of_two_replicas_is_enough_and_asynchronous_ones_do_not_count(
     stage.replicas[1].stop_replica().await;
     stage.replicas[1].start_replica().await;
     stage.status_has("both on one tail", |status| semi_sync(status) == (vec![true, true], 1, 1)).await;
+    assert_eq!(stage.status().sources[0].semi_sync.as_deref(), Some("on"));
     for stopped in [0, 1] {
         stage.replicas[stopped].signal("STOP");
         let insert = stage.insert();

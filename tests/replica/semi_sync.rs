@@ -178,12 +178,14 @@ async fn every_event_has_the_header_and_acknowledgements_answer_what_was_asked()
         assert_eq!(asks, index > 4, "event {index}");
         position += if index > 1 { raw.len() as u64 } else { 0 };
     }
-    for (file, place) in [(FILE, position - 1), (FILE, position + 1), ("binlog.000008", 4), (FILE, 0)] {
+    // A place before the last event's end is behind the first question.
+    stage.acknowledge(FILE, position - 1).await;
+    assert_eq!(stage.script.answer().await, 3);
+    for (file, place) in [(FILE, position + 1), ("binlog.000008", 4), (FILE, 0)] {
         stage.acknowledge(file, place).await;
     }
     stage.acknowledge(FILE, position).await;
-    // The place before the last event's end is one after the first question.
-    assert_eq!((stage.script.answer().await, stage.script.answer().await), (3, 4));
+    assert_eq!(stage.script.answer().await, 4, "what was not sent answers nothing");
     let semi_sync = stage.telemetry.picture().sessions[0].semi_sync;
     assert_eq!(semi_sync, Some((2, 5)));
 
