@@ -123,6 +123,7 @@ mod tests {
             heartbeat_period: Duration::ZERO,
             gtid_variables: Vec::new(),
             skip_replication: false,
+            semi_sync: false,
             peer: ([127, 0, 0, 1], 9).into(),
             thread_id: 1,
         };

@@ -924,6 +924,7 @@ mod tests {
             version: "8.0.36".to_owned(),
             server_id: 1,
             server_uuid: None,
+            semi_sync: None,
         });
         assert_eq!(route.picture().source_trouble, None);
     }
