@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use super::listener::{accept_all, bind};
 use crate::admin;
 use crate::config::{Config, Route, RouteTlsMode, Source};
-use crate::fault::Fault;
+use crate::fault::{Code, Fault};
 use crate::relay::{Identities, RouteBackend, RouteJournal};
 use crate::replica::{Limits, Listener, ListenerConfig, Registry, ServerTls, serve_connection};
 use crate::source::Endpoint;
@@ -222,7 +222,19 @@ impl Process {
                 // Streams under the rules before a reload go on learning until they end, so both have one journal.
                 let journal = match before.filter(|old| old.source == *source && old.journal.is_in(folder)) {
                     Some(old) => Arc::clone(&old.journal),
-                    None => Arc::new(RouteJournal::open(folder, &telemetry)?),
+                    None => {
+                        let journal = RouteJournal::open(folder, &telemetry)?;
+                        let emptied = |old: &&Arc<Door>| old.source == *source && !old.journal.is_empty();
+                        if folder.is_some() && journal.is_empty() && before.filter(emptied).is_some() {
+                            let message = format!(
+                                "route `{0}` remembers renamed tables or online schema changes, and the new state_dir knows nothing of them: copy \
+                                 learned-{0}.json and learned-{0}.count to it from the old one",
+                                route.name
+                            );
+                            return Err(Fault::new(Code::FileUnreadable, message));
+                        }
+                        Arc::new(journal)
+                    }
                 };
                 let backend = RouteBackend::new(
                     source.name.clone(),

@@ -83,6 +83,9 @@ pub struct History {
     entries: Vec<Entry>,
     /// Changes before the first entry were forgotten.
     forgotten: bool,
+    /// How many changes there ever were, so that an older copy of the history can be told from this one.
+    #[serde(default)]
+    changes: u64,
 }
 
 /// Where the changes are kept, beyond a stream.
@@ -120,14 +123,32 @@ impl History {
         }
     }
 
+    /// How many changes there ever were.
+    pub fn changes(&self) -> u64 {
+        // Histories of before had no count.
+        self.changes.max(self.entries.len() as u64)
+    }
+
+    /// Takes the changes of another history that are missing here.
+    pub fn merge(&mut self, other: Self) {
+        let changes = self.changes().max(other.changes());
+        for entry in other.entries {
+            self.insert(entry);
+        }
+        self.forgotten |= other.forgotten;
+        self.changes = self.changes().max(changes);
+    }
+
     /// Takes a change; says whether that was news.
     pub fn insert(&mut self, entry: Entry) -> bool {
         let at = self.entries.partition_point(|known| known.place < entry.place);
+        let changes = self.changes();
         match self.entries.get_mut(at) {
             Some(known) if *known == entry => return false,
             Some(known) if known.place == entry.place => *known = entry,
             _ => self.entries.insert(at, entry),
         }
+        self.changes = changes + 1;
         if self.entries.len() > MAX_ENTRIES {
             self.entries.remove(0);
             self.forgotten = true;

@@ -1,7 +1,11 @@
 //! What a route has learned from statements, kept in memory and, with a `state_dir`, in a file.
 //!
 //! The file is written anew for each change, in one step, before anything of the statement goes out. Changes are rare: a RENAME
-//! across the selection's border, or a statement of an online schema change.
+//! across the selection's border, or a statement of an online schema change. Whoever waits for one lets the other tasks of its thread
+//! go on at another.
+//!
+//! Beside it stands a count of the changes. A file that is gone, or that an old backup brought back, would leave tables out without
+//! a sign: the route does not begin with one that has fewer changes than were counted.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -10,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::fault::{Code, Fault};
 use crate::pipeline::history::{Behind, Entry, History, Journal, Place};
@@ -25,6 +30,8 @@ const MAX_FILE_BYTES: u64 = 256 << 20;
 /// The journal of one route.
 pub struct RouteJournal {
     path: Option<PathBuf>,
+    /// Who writes holds this; who asks does not wait for the disk.
+    writing: Mutex<()>,
     history: Mutex<History>,
     telemetry: Arc<RouteTelemetry>,
 }
@@ -45,13 +52,33 @@ impl RouteJournal {
     /// The journal of a route, read from `state_dir` where there is one.
     pub fn open(state_dir: Option<&Path>, telemetry: &Arc<RouteTelemetry>) -> Result<Self, Fault> {
         let telemetry = Arc::clone(telemetry);
-        let Some(folder) = state_dir else { return Ok(Self { path: None, history: Mutex::default(), telemetry }) };
+        let Some(folder) = state_dir else {
+            return Ok(Self { path: None, writing: Mutex::default(), history: Mutex::default(), telemetry });
+        };
         let path = folder.join(format!("learned-{}.json", telemetry.route()));
-        let fault = |error: io::Error| Fault::new(Code::FileUnreadable, format!("{}: {error}", path.display()));
+        let fault = |error: io::Error| {
+            let way_on = format!(
+                "it holds which renamed tables the route follows and which online schema changes run: put its newest copy back. To begin anew \
+                 with what the entries of `objects` select, remove it and {}; replicas that have such a RENAME behind them then miss the table's rows",
+                count_path(&path).display()
+            );
+            Fault::new(Code::FileUnreadable, format!("{}: {error}; {way_on}", path.display()))
+        };
         fs::create_dir_all(folder).map_err(fault)?;
         let history = read(&path).map_err(fault)?;
+        let counted = read_count(&count_path(&path)).map_err(fault)?;
+        if history.changes() < counted {
+            let what = if path.exists() { "it is older than it was" } else { "it is missing" };
+            let changes = history.changes();
+            return Err(fault(io::Error::other(format!("{what}: {counted} changes were written, and it has {changes}"))));
+        }
         telemetry.remembers(remembered(&history));
-        Ok(Self { path: Some(path), history: Mutex::new(history), telemetry })
+        Ok(Self { path: Some(path), writing: Mutex::default(), history: Mutex::new(history), telemetry })
+    }
+
+    /// Whether nothing was learned.
+    pub fn is_empty(&self) -> bool {
+        self.history().changes() == 0
     }
 
     /// Whether it is kept in this folder, or nowhere.
@@ -75,21 +102,31 @@ impl Journal for RouteJournal {
     }
 
     fn remember(&self, entry: Entry) -> Result<(), String> {
-        let mut history = self.history();
-        let Some(path) = &self.path else {
-            history.insert(entry);
-            self.telemetry.remembers(remembered(&history));
-            return Ok(());
-        };
-        let failed = |error: io::Error| format!("{}: {error}", path.display());
-        // The route's streams under its rules before a reload may have written meanwhile.
-        let mut known = read(path).map_err(failed)?;
-        if known.insert(entry) {
-            write(path, &known).map_err(failed)?;
-        }
-        self.telemetry.remembers(remembered(&known));
-        *history = known;
-        Ok(())
+        aside(|| {
+            let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut known = self.history().clone();
+            if let Some(path) = &self.path {
+                let failed = |error: io::Error| format!("{}: {error}", path.display());
+                // The route's streams under its rules before a reload may have written meanwhile. What somebody took away comes back.
+                known.merge(read(path).map_err(failed)?);
+                if known.insert(entry) || !path.exists() {
+                    write(path, &known).map_err(failed)?;
+                }
+            } else {
+                known.insert(entry);
+            }
+            self.telemetry.remembers(remembered(&known));
+            *self.history() = known;
+            Ok(())
+        })
+    }
+}
+
+/// Does what takes long without holding up the other tasks of the thread, where the runtime has other threads.
+fn aside<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::try_current().map(|handle| handle.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
     }
 }
 
@@ -126,6 +163,20 @@ fn remembered(history: &History) -> Vec<Remembered> {
     tables.chain(changes).collect()
 }
 
+/// Where the changes of a journal are counted.
+fn count_path(path: &Path) -> PathBuf {
+    path.with_extension("count")
+}
+
+/// How many changes were written; none where there is no count.
+fn read_count(path: &Path) -> io::Result<u64> {
+    match fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(error),
+        Ok(text) => text.trim().parse().map_err(|_| io::Error::other(format!("{} holds no number", path.display()))),
+    }
+}
+
 fn read(path: &Path) -> io::Result<History> {
     match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(History::default()),
@@ -144,12 +195,16 @@ fn read(path: &Path) -> io::Result<History> {
 
 fn write(path: &Path, history: &History) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
     let document = serde_json::to_vec(&Document { form: FORM, history: history.clone() })?;
-    file.write_all(&document)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    File::open(folder)?.sync_all()
+    // The count never runs ahead of the file.
+    for (path, content) in [(path, document), (&count_path(path), history.changes().to_string().into_bytes())] {
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(&content)?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)?;
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -195,6 +250,73 @@ mod tests {
         fs::write(folder.path().join("learned-shop.json"), "{").unwrap();
         let fault = open(folder.path(), "shop").unwrap_err();
         assert_eq!(fault.code, Code::FileUnreadable);
+    }
+
+    #[test]
+    fn a_file_that_was_lost_or_is_an_old_copy_is_no_empty_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("learned-shop.json");
+        open(folder.path(), "shop").unwrap().remember(entry(1)).unwrap();
+        let old = fs::read(&path).unwrap();
+        open(folder.path(), "shop").unwrap().remember(entry(2)).unwrap();
+        for lost in [None, Some(old)] {
+            match &lost {
+                None => fs::remove_file(&path).unwrap(),
+                Some(old) => fs::write(&path, old).unwrap(),
+            }
+            let fault = open(folder.path(), "shop").unwrap_err();
+            assert_eq!(fault.code, Code::FileUnreadable);
+            for word in ["2 changes were written", "put its newest copy back", "learned-shop.count"] {
+                assert!(fault.to_string().contains(word), "{fault}");
+            }
+        }
+        fs::remove_file(&path).unwrap();
+        fs::remove_file(path.with_extension("count")).unwrap();
+        assert!(open(folder.path(), "shop").unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_file_that_is_taken_away_from_a_running_route_comes_back_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = open(folder.path(), "shop").unwrap();
+        journal.remember(entry(1)).unwrap();
+        fs::remove_file(folder.path().join("learned-shop.json")).unwrap();
+        journal.remember(entry(2)).unwrap();
+        let next = open(folder.path(), "shop").unwrap();
+        for position in [1, 2] {
+            let entry = entry(position);
+            assert_eq!(next.holds(&Behind::Position, &entry.place).unwrap(), entry.learned);
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn who_waits_for_the_disk_holds_up_nobody_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Arc::new(open(folder.path(), "shop").unwrap());
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let (locked, is_locked) = std::sync::mpsc::channel();
+        let disk = std::thread::spawn({
+            let journal = Arc::clone(&journal);
+            move || {
+                let _writing = journal.writing.lock().unwrap();
+                locked.send(()).unwrap();
+                released.recv().unwrap_err();
+            }
+        });
+        is_locked.recv().unwrap();
+        let waiting = tokio::spawn({
+            let journal = Arc::clone(&journal);
+            async move { journal.remember(entry(1)) }
+        });
+        // The only thread has the task that waits, and goes on with others.
+        for _ in 0..100 {
+            tokio::spawn(async {}).await.unwrap();
+        }
+        assert!(journal.holds(&Behind::Position, &entry(1).place).unwrap().is_empty());
+        drop(release);
+        disk.join().unwrap();
+        waiting.await.unwrap().unwrap();
+        assert!(!journal.is_empty());
     }
 
     #[test]
