@@ -144,6 +144,15 @@ impl<'a> Lexer<'a> {
 
     /// The next token; [`TokenKind::End`] for ever once the text is used up.
     pub(super) fn next(&mut self) -> Token {
+        #[cfg(test)]
+        let before = self.at;
+        let token = self.read();
+        #[cfg(test)]
+        super::steps::count(self.at - before + 1);
+        token
+    }
+
+    fn read(&mut self) -> Token {
         self.skip_blanks();
         let start = self.at;
         let Some(first) = self.byte(start) else {

@@ -19,6 +19,8 @@ mod reserved;
 mod rewrite;
 mod second_opinion;
 pub mod session;
+#[cfg(test)]
+mod steps;
 
 pub use analyze::analyze;
 pub use comments::{Reader, analyze_for};

@@ -70,7 +70,9 @@ impl RouteJournal {
         if history.changes() < counted {
             let what = if path.exists() { "it is older than it was" } else { "it is missing" };
             let changes = history.changes();
-            return Err(fault(io::Error::other(format!("{what}: {counted} changes were written, and it has {changes}"))));
+            return Err(fault(io::Error::other(format!(
+                "{what}: {counted} changes were written, and it has {changes}"
+            ))));
         }
         telemetry.remembers(remembered(&history));
         Ok(Self { path: Some(path), writing: Mutex::default(), history: Mutex::new(history), telemetry })

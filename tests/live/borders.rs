@@ -15,21 +15,21 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// How the replica keeps its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
+pub(super) enum Mode {
     FilePosition,
     Gtid,
 }
 
 /// A source, a proxy and a replica for one route; the names have the lengths that they have at the source.
-struct Scene {
-    source: Server,
-    proxy: Proxy,
-    replica: Server,
+pub(super) struct Scene {
+    pub(super) source: Server,
+    pub(super) proxy: Proxy,
+    pub(super) replica: Server,
     port: u16,
 }
 
 impl Scene {
-    async fn start(version: Version, mode: Mode, objects: &str, ddl: &str) -> Result<Scene, Unavailable> {
+    pub(super) async fn start(version: Version, mode: Mode, objects: &str, ddl: &str) -> Result<Scene, Unavailable> {
         let options = || match (mode, version.is_mariadb()) {
             (Mode::Gtid, false) => ServerOptions::new().gtid(version),
             _ => ServerOptions::new(),
@@ -75,7 +75,7 @@ impl Scene {
     }
 
     /// Waits until the replica has a row that is written into `table` now, which it knows as `mapped`.
-    async fn catch_up(&self, table: &str, mapped: &str, id: u32) {
+    pub(super) async fn catch_up(&self, table: &str, mapped: &str, id: u32) {
         self.source.script(&format!("INSERT INTO {table} (id, item) VALUES ({id}, 'last')")).await;
         let query = format!("SELECT COUNT(*) FROM {mapped} WHERE id = {id}");
         if let Err(error) = self.replica.reaches(&query, "1", LIMIT).await {

@@ -7,6 +7,7 @@ mod direct;
 mod exactness;
 mod failover;
 mod faults;
+mod gh_ost;
 mod histories;
 mod identical;
 mod idle;
