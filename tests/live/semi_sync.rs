@@ -88,6 +88,10 @@ impl Stage {
                 mode => Start::at_the_end_of(&source, mode).await,
             };
             replica.follow(&Upstream::at(port), &start).await;
+            if version == Version::Mysql97 {
+                // By default it gives up after ten attempts, which a slow machine can need.
+                replica.script("CHANGE REPLICATION SOURCE TO SOURCE_RETRY_COUNT = 1000").await;
+            }
             replica.start_replica().await;
         }
         let mut stage = Stage { version, source, replicas, proxy, admin, link, database, rows: 0 };
@@ -182,7 +186,7 @@ impl Stage {
             };
             tokio::select! {
                 biased;
-                _ = &mut commit => panic!("nobody has acknowledged\n{}", self.evidence().await),
+                _ = &mut commit => panic!("the commit returned, and no replica can have acknowledged it\n{}", self.evidence().await),
                 () = still_waits => {}
             }
             hindered(self, "CONT");
