@@ -124,6 +124,11 @@ impl<'a> Lexer<'a> {
         Self { text, rules, at: 0, in_version_comment: false, borders: 0, after_point: false, problem: None }
     }
 
+    /// A lexer of a part of the text, which begins and ends between two tokens.
+    pub(super) fn between(text: &'a [u8], rules: Rules, start: usize, end: usize) -> Self {
+        Self { at: start, ..Self::new(text.get(..end).unwrap_or(text), rules) }
+    }
+
     /// The first thing that no server would accept, if there was one.
     pub(super) fn problem(&self) -> Option<Problem> {
         self.problem

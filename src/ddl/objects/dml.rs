@@ -58,10 +58,12 @@ impl Parser<'_> {
 
     /// After UPDATE; `scope` knows the common table expressions before it.
     pub(in crate::ddl) fn update(&mut self, scope: Option<usize>) {
+        let verb_end = self.last_end;
         while matches!(self.word(), K::LOW_PRIORITY | K::IGNORE) {
             self.take();
         }
         let scope = self.open_scope(scope);
+        self.hints(scope, verb_end);
         let walked = self.walk(Mode::ExpectTable, scope, Flavor::Update);
         if walked.assigned.is_empty() {
             self.doubt("UPDATE assigns nothing");
@@ -110,12 +112,14 @@ impl Parser<'_> {
 
     /// After DELETE; `scope` knows the common table expressions before it.
     pub(in crate::ddl) fn delete(&mut self, scope: Option<usize>) {
+        let verb_end = self.last_end;
         while matches!(self.word(), K::LOW_PRIORITY | K::QUICK | K::IGNORE)
             || (self.word() == K::HISTORY && self.word_at(1) == K::FROM)
         {
             self.take();
         }
         let scope = self.open_scope(scope);
+        self.hints(scope, verb_end);
         if !self.accept(K::FROM) {
             let Some(targets) = self.delete_list() else { return };
             if !self.accept(K::FROM) {

@@ -8,6 +8,7 @@ mod body;
 mod definitions;
 mod dml;
 pub(super) mod from;
+mod hints;
 mod scopes;
 mod tables;
 mod walk;

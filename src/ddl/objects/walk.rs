@@ -211,8 +211,9 @@ impl Parser<'_> {
         let in_query = frame.query.is_some();
         match word {
             K::SELECT => {
-                self.take();
+                let verb = self.take();
                 self.begin_query(&mut next);
+                self.hints(next.scope, verb.end);
                 next.mode = Mode::SelectList;
             }
             K::WITH if self.begins_expressions(&frame, outermost, flavor) => {
