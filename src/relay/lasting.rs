@@ -22,7 +22,7 @@ use super::acks::Confirmation;
 use super::feed::RouteFeed;
 use super::place::{Place, Rendering};
 use super::progress::Progress;
-use super::servers::{Servers, identity};
+use super::servers::{Known, Servers, identity};
 use super::{Asker, Core};
 
 /// A source that is away for longer is the replica's to know about: its connection is closed.
@@ -276,7 +276,7 @@ impl LastingFeed {
             && !self.notes_places
         {
             let to = feed.served_position().clone();
-            self.core.servers.left(&self.request.replica, &identity(feed.facts()), from.clone(), to);
+            self.core.servers.left(&self.request.replica, Known::of(feed.facts()), from.clone(), to);
         }
     }
 }
@@ -321,7 +321,7 @@ async fn again(
     }
     loop {
         match core.open(&request, Asker::Process).await {
-            Ok(feed) if identity(feed.facts()) == identity(&before) => {
+            Ok(feed) if Known::of(feed.facts()).is(&Known::of(&before)) => {
                 if last.is_some() {
                     info!(route, seconds = began.elapsed().as_secs_f32(), "the source is back: the stream goes on");
                 }

@@ -23,7 +23,7 @@ use super::lasting::{LastingFeed, Reopening};
 use super::place::Place;
 use super::progress::Progress;
 use super::ring::{Batch, Taken};
-use super::servers::identity;
+use super::servers::Known;
 use super::tail::Reader;
 
 /// A source that says nothing for so long has nothing more for now.
@@ -107,7 +107,7 @@ impl ReplicaFeed {
     fn remember_place(&self) {
         if let (State::Live(live), ReplicaStart::FilePosition(from)) = (&self.state, &self.request.start) {
             let to = live.receiver.at().clone();
-            self.core.servers.left(&self.request.replica, &identity(&self.facts), from.clone(), to);
+            self.core.servers.left(&self.request.replica, Known::of(&self.facts), from.clone(), to);
         }
     }
 

@@ -43,7 +43,7 @@ struct State {
     /// The server that answered last; it is asked first.
     in_use: usize,
     /// Whose files and positions replicas were served last.
-    home: Option<String>,
+    home: Option<Known>,
     /// Which server GTID streams came from last.
     by_gtid: Option<String>,
     absence: Option<Absence>,
@@ -62,7 +62,7 @@ struct Absence {
 /// What a replica by file and position was sent last, and whose it was.
 #[derive(Debug, Clone)]
 struct Stretch {
-    identity: String,
+    server: Known,
     from: FilePosition,
     to: FilePosition,
 }
@@ -76,6 +76,25 @@ pub(super) struct Reached {
 /// The server's uuid, or its id where it has none.
 pub(super) fn identity(facts: &SourceFacts) -> String {
     facts.server_uuid.clone().unwrap_or_else(|| format!("server id {}", facts.server_id))
+}
+
+/// One server, as it is told from others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Known {
+    identity: String,
+    /// The id of a server without a uuid can be changed while it runs: then it is known by where it lives.
+    residence: Option<String>,
+}
+
+impl Known {
+    pub(super) fn of(facts: &SourceFacts) -> Self {
+        Self { identity: identity(facts), residence: facts.residence() }
+    }
+
+    /// Whether both are the same server.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        self.identity == other.identity || self.residence.is_some() && self.residence == other.residence
+    }
 }
 
 /// By what a replica is remembered.
@@ -143,10 +162,12 @@ impl Servers {
             let message = format!("source `{}` ({}) has log_bin off", self.source, client.peer());
             return Err(Fault::new(Code::SourceNotLogging, message));
         }
-        let now = identity(&facts);
         match &request.start {
-            ReplicaStart::FilePosition(at) => self.admit(index, client.peer(), &now, &request.replica, at)?,
+            ReplicaStart::FilePosition(at) => {
+                self.admit(index, client.peer(), &Known::of(&facts), &request.replica, at)?;
+            }
             ReplicaStart::MySqlGtid(_) | ReplicaStart::MariaDbGtid(_) => {
+                let now = identity(&facts);
                 let expected = self.state().by_gtid.as_ref().is_none_or(|last| *last == now);
                 // `host` is believed at a first attach: it may have given up what a replica has, on purpose.
                 let looks = self.list.len() > 1 && (index > 0 || !expected);
@@ -166,30 +187,32 @@ impl Servers {
         &self,
         index: usize,
         peer: &str,
-        now: &str,
+        now: &Known,
         replica: &ReplicaSession,
         at: &FilePosition,
     ) -> Result<(), Fault> {
         let mut state = self.state();
         let before = key(replica).and_then(|key| state.stretches.get(&key)).filter(|stretch| stretch.holds(at));
-        if let Some(Stretch { identity, .. }) = before.filter(|stretch| stretch.identity != now) {
+        if let Some(Stretch { server, .. }) = before.filter(|stretch| !stretch.server.is(now)) {
             let message = format!(
-                "the replica stands at {at}, which it was sent from server {identity}; now server {now} answers at {peer}, where \
-                 this place means something else"
+                "the replica stands at {at}, which it was sent from server {}; now server {} answers at {peer}, where \
+                 this place means something else",
+                server.identity, now.identity
             );
             return Err(Fault::new(Code::ServerChanged, message));
         }
         if index == 0 {
-            state.home = Some(now.to_owned());
+            state.home = Some(now.clone());
             state.absence = None;
             return Ok(());
         }
-        if state.home.as_deref() == Some(now) {
+        if state.home.as_ref().is_some_and(|home| home.is(now)) {
             return Ok(());
         }
         let message = format!(
-            "the replica goes by file and position, which are those of {}; {peer} (server {now}) has the same data at other places",
-            self.list[0].address()
+            "the replica goes by file and position, which are those of {}; {peer} (server {}) has the same data at other places",
+            self.list[0].address(),
+            now.identity
         );
         Err(Fault::new(Code::ServerChanged, message))
     }
@@ -244,10 +267,10 @@ impl Servers {
     }
 
     /// A stream by file and position has ended: a replica that comes back into what it was sent wants the same server.
-    pub(super) fn left(&self, replica: &ReplicaSession, identity: &str, from: FilePosition, to: FilePosition) {
+    pub(super) fn left(&self, replica: &ReplicaSession, server: Known, from: FilePosition, to: FilePosition) {
         let Some(key) = key(replica) else { return };
         let mut state = self.state();
-        let stretch = Stretch { identity: identity.to_owned(), from, to };
+        let stretch = Stretch { server, from, to };
         if state.stretches.insert(key.clone(), stretch).is_none() {
             state.order.push_back(key);
             if state.order.len() > MAX_STRETCHES
@@ -345,6 +368,10 @@ mod tests {
         }
     }
 
+    fn server(identity: &str) -> Known {
+        Known { identity: identity.to_owned(), residence: None }
+    }
+
     fn servers() -> Servers {
         Servers::new("primary".to_owned(), vec![endpoint(1), endpoint(2), endpoint(3)])
     }
@@ -372,7 +399,7 @@ mod tests {
     #[test]
     fn a_position_is_taken_by_host_and_by_the_server_that_host_was() {
         let (servers, place) = (servers(), at("bin.000007", 900));
-        let admit = |index, identity| servers.admit(index, "127.0.0.1:2", identity, &replica(7), &place);
+        let admit = |index, identity| servers.admit(index, "127.0.0.1:2", &server(identity), &replica(7), &place);
         assert_eq!(admit(1, A).unwrap_err().code, Code::ServerChanged, "nobody knows yet whose positions these are");
         assert_eq!(admit(0, A), Ok(()));
         assert_eq!(admit(1, A), Ok(()), "the same server at another address");
@@ -382,8 +409,8 @@ mod tests {
     #[test]
     fn a_replica_that_comes_back_into_what_it_was_sent_wants_the_same_server() {
         let servers = servers();
-        servers.left(&replica(7), A, at("bin.000006", 500), at("bin.000007", 900));
-        let admit = |id, identity, place| servers.admit(0, "127.0.0.1:1", identity, &replica(id), &place);
+        servers.left(&replica(7), server(A), at("bin.000006", 500), at("bin.000007", 900));
+        let admit = |id, identity, place| servers.admit(0, "127.0.0.1:1", &server(identity), &replica(id), &place);
         for place in [at("bin.000007", 900), at("bin.000007", 4), at("bin.000007", 899)] {
             assert_eq!(admit(7, B, place.clone()).unwrap_err().code, Code::ServerChanged, "{place}");
             assert_eq!(admit(7, A, place.clone()), Ok(()));
@@ -396,10 +423,43 @@ mod tests {
     }
 
     #[test]
+    fn a_server_without_uuid_is_the_same_under_another_id_and_another_one_elsewhere() {
+        let facts = |id: &str, host: &str, uid: &str, uuid: &str| {
+            let variables = [
+                ("server_id", id),
+                ("hostname", host),
+                ("port", "3306"),
+                ("datadir", "/data/"),
+                ("server_uid", uid),
+                ("server_uuid", uuid),
+            ];
+            let there = variables.into_iter().filter(|(_, value)| !value.is_empty());
+            let version = crate::binlog::ServerVersion::parse("10.11.8-MariaDB").expect("a version");
+            SourceFacts::of(version, there.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+        };
+        let servers = servers();
+        let come_back = |before: &SourceFacts, now: &SourceFacts| {
+            servers.left(&replica(7), Known::of(before), at("bin.000006", 500), at("bin.000007", 900));
+            servers
+                .admit(0, "127.0.0.1:1", &Known::of(now), &replica(7), &at("bin.000007", 900))
+                .map_err(|fault| fault.code)
+        };
+        let changed = Err(Code::ServerChanged);
+        let before = facts("1", "db", "x", "");
+        assert_eq!(come_back(&before, &facts("10", "db", "x", "")), Ok(()), "SET GLOBAL server_id");
+        assert_eq!(come_back(&before, &facts("1", "moved", "y", "")), Ok(()), "the id says who it is");
+        assert_eq!(come_back(&before, &facts("10", "db2", "x", "")), changed);
+        assert_eq!(come_back(&before, &facts("10", "db", "y", "")), changed);
+        let nameless = facts("1", "localhost.localdomain", "", "");
+        assert_eq!(come_back(&nameless, &facts("10", "localhost.localdomain", "", "")), changed, "a name of many");
+        assert_eq!(come_back(&facts("1", "db", "", A), &facts("1", "db", "", B)), changed, "a uuid is for good");
+    }
+
+    #[test]
     fn replicas_by_position_wait_for_host_before_they_are_refused() {
         let servers = servers();
         let refusals = || {
-            let changed = servers.admit(1, "127.0.0.1:2", B, &replica(7), &at("bin.000007", 4)).unwrap_err();
+            let changed = servers.admit(1, "127.0.0.1:2", &server(B), &replica(7), &at("bin.000007", 4)).unwrap_err();
             vec![(1, changed), (0, Fault::new(Code::SourceUnreachable, "127.0.0.1:1 is away"))]
         };
         let first = servers.refuse(refusals());

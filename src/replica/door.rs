@@ -9,6 +9,7 @@ use tracing::{debug, warn};
 use super::ListenerConfig;
 use super::answers::Asker;
 use super::auth::{Plugin, certificate_proof, new_challenge};
+use super::compression::Compressed;
 use super::dump::{LONG_ERROR_TEXT, error_text};
 use super::handshake::{
     FAST_AUTH_SUCCESS, HandshakeResponse, SSL_REQUEST_LENGTH, auth_switch, capabilities, capability, err_packet,
@@ -218,6 +219,11 @@ async fn log_in<S: AsyncRead + AsyncWrite + Unpin>(
         && version.as_ref().is_some_and(|version| version.vendor == Vendor::MariaDb);
     let info = if wants_proof { certificate_proof(password, &challenge, config.tls.certificate()) } else { Vec::new() };
     packets.write(&ok_packet(&info)).await?;
+    if let Some(compression) = response.compression {
+        let (stream, sequence) = connection.take().ok_or_else(closed)?.into_parts();
+        let compressed = ClientStream::Compressed(Box::new(Compressed::new(stream, compression)));
+        *connection = Some(PacketStream::continued(compressed, sequence));
+    }
     let attribute = |name: &str| response.attributes.get(name).cloned();
     Ok(Login { user, version, program: attribute("program_name"), tls })
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::auth::{Challenge, Plugin};
+use super::compression::Compression;
 use crate::binlog::{ServerVersion, Vendor};
 use crate::wire::{Cursor, Truncated};
 
@@ -12,6 +13,7 @@ pub(crate) mod capability {
     pub(crate) const FOUND_ROWS: u32 = 1 << 1;
     pub(crate) const LONG_FLAG: u32 = 1 << 2;
     pub(crate) const CONNECT_WITH_DB: u32 = 1 << 3;
+    pub(crate) const COMPRESS: u32 = 1 << 5;
     pub(crate) const IGNORE_SPACE: u32 = 1 << 8;
     pub(crate) const PROTOCOL_41: u32 = 1 << 9;
     pub(crate) const INTERACTIVE: u32 = 1 << 10;
@@ -24,16 +26,19 @@ pub(crate) mod capability {
     pub(crate) const PLUGIN_AUTH: u32 = 1 << 19;
     pub(crate) const CONNECT_ATTRS: u32 = 1 << 20;
     pub(crate) const PLUGIN_AUTH_LENENC_CLIENT_DATA: u32 = 1 << 21;
+    pub(crate) const ZSTD_COMPRESSION_ALGORITHM: u32 = 1 << 26;
 }
 
-/// What the greeting offers. Left out on purpose: COMPRESS, LOCAL_FILES, and what would change the shape of answers
-/// (SESSION_TRACK, DEPRECATE_EOF, OPTIONAL_RESULTSET_METADATA, QUERY_ATTRIBUTES). SSL is added where TLS is on.
+/// What the greeting offers. Left out on purpose: LOCAL_FILES, and what would change the shape of answers (SESSION_TRACK,
+/// DEPRECATE_EOF, OPTIONAL_RESULTSET_METADATA, QUERY_ATTRIBUTES). SSL is added where TLS is on. Compression must be offered:
+/// a MySQL 8.0.18 replica that is told to compress does not attach without.
 const OFFERED: u32 = {
     use capability as c;
     c::LONG_PASSWORD
         | c::FOUND_ROWS
         | c::LONG_FLAG
         | c::CONNECT_WITH_DB
+        | c::COMPRESS
         | c::IGNORE_SPACE
         | c::PROTOCOL_41
         | c::INTERACTIVE
@@ -45,6 +50,7 @@ const OFFERED: u32 = {
         | c::PLUGIN_AUTH
         | c::CONNECT_ATTRS
         | c::PLUGIN_AUTH_LENENC_CLIENT_DATA
+        | c::ZSTD_COMPRESSION_ALGORITHM
 };
 
 /// `SERVER_STATUS_AUTOCOMMIT`.
@@ -148,6 +154,8 @@ pub(crate) struct HandshakeResponse {
     /// `None`: a client before plugins (5.1, early 5.5), which speaks `mysql_native_password`.
     pub(crate) plugin: Option<Vec<u8>>,
     pub(crate) attributes: BTreeMap<String, String>,
+    /// What the connection goes on with after the login.
+    pub(crate) compression: Option<Compression>,
 }
 
 /// An answer to the greeting that is none.
@@ -171,7 +179,7 @@ pub(crate) fn capabilities(packet: &[u8]) -> Result<u32, HandshakeError> {
 
 impl HandshakeResponse {
     /// `u32 capabilities | u32 max_packet | u8 collation | 23 bytes filler | user NUL | auth | [database NUL] | [plugin NUL] |
-    /// [attributes]`, where the capabilities say how `auth` is written and what follows it.
+    /// [attributes] | [u8 zstd level]`, where the capabilities say how `auth` is written and what follows it.
     pub(crate) fn read(packet: &[u8]) -> Result<Self, HandshakeError> {
         let capabilities = capabilities(packet)?;
         let has = |bit: u32| capabilities & OFFERED & bit != 0;
@@ -198,6 +206,13 @@ impl HandshakeResponse {
         if has(capability::CONNECT_ATTRS) && cursor.left() > 0 {
             let length = cursor.packed()?;
             response.attributes = attributes(take_long(&mut cursor, length)?)?;
+        }
+        // Of two that a client can do servers take the first.
+        if has(capability::COMPRESS) {
+            response.compression = Some(Compression::Zlib);
+        } else if has(capability::ZSTD_COMPRESSION_ALGORITHM) {
+            let level = if cursor.left() > 0 { i32::from(cursor.u8()?) } else { 0 };
+            response.compression = Some(Compression::zstd(level));
         }
         Ok(response)
     }

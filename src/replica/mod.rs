@@ -10,6 +10,7 @@ mod auth;
 pub mod backend;
 pub(crate) mod boundary;
 mod command;
+mod compression;
 mod console;
 mod door;
 mod dump;

@@ -13,6 +13,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
+use super::compression::Compressed;
 use crate::fault::{Code, Fault};
 
 /// The files in `state_dir` that keep a generated certificate.
@@ -125,13 +126,15 @@ fn write_private(path: &Path, text: &str) -> Result<(), Fault> {
         .map_err(|error| unwritable(path, &error))
 }
 
-/// A client's byte stream, before or after TLS.
+/// A client's byte stream: before or after TLS, and compressed after the login where the client wants that.
 #[derive(Debug)]
 pub(crate) enum ClientStream<S> {
     /// As it came.
     Plain(S),
     /// Inside TLS.
     Tls(Box<TlsStream<S>>),
+    /// In compressed frames.
+    Compressed(Box<Compressed<Self>>),
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for ClientStream<S> {
@@ -139,6 +142,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for ClientStream<S> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
             Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Compressed(stream) => Pin::new(stream).poll_read(context, buffer),
         }
     }
 }
@@ -148,6 +152,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
             Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Compressed(stream) => Pin::new(stream).poll_write(context, bytes),
         }
     }
 
@@ -159,6 +164,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(context, parts),
             Self::Tls(stream) => Pin::new(stream).poll_write_vectored(context, parts),
+            Self::Compressed(stream) => Pin::new(stream).poll_write_vectored(context, parts),
         }
     }
 
@@ -166,6 +172,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
         match self {
             Self::Plain(stream) => stream.is_write_vectored(),
             Self::Tls(stream) => stream.is_write_vectored(),
+            Self::Compressed(stream) => stream.is_write_vectored(),
         }
     }
 
@@ -173,6 +180,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_flush(context),
             Self::Tls(stream) => Pin::new(stream).poll_flush(context),
+            Self::Compressed(stream) => Pin::new(stream).poll_flush(context),
         }
     }
 
@@ -180,6 +188,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Compressed(stream) => Pin::new(stream).poll_shutdown(context),
         }
     }
 }

@@ -77,10 +77,12 @@ const VARIABLES: &[&str] = &[
     "binlog_transaction_compression",
     "character_set_server",
     "collation_server",
+    "datadir",
     "encrypt_binlog",
     "enforce_gtid_consistency",
     "gtid_domain_id",
     "gtid_mode",
+    "hostname",
     "log_bin",
     "log_bin_compress",
     "log_replica_updates",
@@ -88,12 +90,14 @@ const VARIABLES: &[&str] = &[
     "lower_case_table_names",
     "max_allowed_packet",
     "net_write_timeout",
+    "port",
     "read_only",
     "rpl_semi_sync_master_enabled",
     "rpl_semi_sync_master_wait_for_slave_count",
     "rpl_semi_sync_source_enabled",
     "rpl_semi_sync_source_wait_for_replica_count",
     "server_id",
+    "server_uid",
     "server_uuid",
     "sql_mode",
     "system_time_zone",
@@ -153,6 +157,16 @@ impl SourceFacts {
     pub fn semi_sync_replicas(&self) -> u32 {
         let names = ["rpl_semi_sync_source_wait_for_replica_count", "rpl_semi_sync_master_wait_for_slave_count"];
         names.iter().find_map(|name| self.variable(name)?.parse().ok()).unwrap_or(1)
+    }
+
+    /// Where a server without a uuid lives: host, port and data directory, and MariaDB's `server_uid`, which it makes of its network
+    /// card and port. Nothing where that tells servers apart too badly: `localhost` is the name of many.
+    pub fn residence(&self) -> Option<String> {
+        let [host, port, data] = ["hostname", "port", "datadir"].map(|name| self.variable(name));
+        let (host, uid) = (host?, self.variable("server_uid").unwrap_or_default());
+        let told_apart = !uid.is_empty() || !host.is_empty() && !host.starts_with("localhost");
+        (self.server_uuid.is_none() && told_apart)
+            .then(|| format!("{host}:{}{} {uid}", port.unwrap_or_default(), data.unwrap_or_default()))
     }
 
     /// Whether a variable is there and on.

@@ -8,10 +8,10 @@ use replproxy::replica::ServerTls;
 use replproxy::secret::Secret;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
 use super::client::{Client, Reply, SSL, error, framed, login, login_head, native, sha2};
-use super::scripted::Stage;
+use super::scripted::{CRC32, Stage, rotate};
 
 const NATIVE: &str = "mysql_native_password";
 const SHA2: &str = "caching_sha2_password";
@@ -339,4 +339,102 @@ async fn more_logins_at_a_time_than_allowed_are_told_so() {
     drop(first);
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(log_in(&stage, "repl", "secret", Some(NATIVE)).await, Reply::Ok);
+}
+
+/// One frame of the compressed protocol as a client writes it.
+fn frame(payload: &[u8], number: u8, compressed: impl Fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
+    let plain = framed(payload, 0);
+    let body = compressed(&plain);
+    let [a, b, c, ..] = body.len().to_le_bytes();
+    let [d, e, f, ..] = plain.len().to_le_bytes();
+    [&[a, b, c, number, d, e, f][..], &body].concat()
+}
+
+/// The payloads in the next frames, which are numbered from `number` on, until there are `count`.
+async fn unframed(
+    stream: &mut (impl AsyncRead + Unpin),
+    number: u8,
+    count: usize,
+    expanded: impl Fn(&[u8], usize) -> Vec<u8>,
+) -> Vec<Vec<u8>> {
+    let (mut plain, mut payloads, mut expected) = (Vec::new(), Vec::new(), number);
+    while payloads.len() < count {
+        let mut header = [0; 7];
+        stream.read_exact(&mut header).await.expect("a frame");
+        let [a, b, c, found, d, e, f] = header;
+        assert_eq!(found, expected, "frames out of order");
+        expected = expected.wrapping_add(1);
+        let mut body = vec![0; u32::from_le_bytes([a, b, c, 0]) as usize];
+        stream.read_exact(&mut body).await.expect("its body");
+        match u32::from_le_bytes([d, e, f, 0]) {
+            0 => plain.extend_from_slice(&body),
+            length => plain.extend_from_slice(&expanded(&body, length as usize)),
+        }
+        while let [a, b, c, _, ..] = plain[..] {
+            let end = 4 + u32::from_le_bytes([a, b, c, 0]) as usize;
+            if plain.len() < end {
+                break;
+            }
+            payloads.push(plain[4..end].to_vec());
+            plain.drain(..end);
+        }
+    }
+    payloads
+}
+
+#[tokio::test]
+async fn a_client_that_asks_for_compression_has_it_from_the_login_on() {
+    use std::io::{Read, Write};
+    const COMPRESS: u32 = 1 << 5;
+    const ZSTD: u32 = 1 << 26;
+    let zlib = |plain: &[u8]| {
+        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(plain).expect("memory");
+        encoder.finish().expect("memory")
+    };
+    for (asked, answered_in_zstd) in [(COMPRESS, false), (ZSTD, true), (COMPRESS | ZSTD, false)] {
+        let mut stage = Stage::new();
+        let mut client = Client::greeted(stage.connect()).await;
+        assert_eq!(client.capabilities & asked, asked, "offered");
+        let proof = native(&client.challenge, "secret");
+        let mut answer = login("repl", &proof, Some(NATIVE), &[]);
+        let capabilities = u32::from_le_bytes([answer[0], answer[1], answer[2], answer[3]]) | asked;
+        answer[..4].copy_from_slice(&capabilities.to_le_bytes());
+        if asked & ZSTD != 0 {
+            answer.push(7);
+        }
+        client.write(&answer).await;
+        assert_eq!(client.reply().await, Reply::Ok, "this one is not compressed yet");
+        let mut stream = client.stream;
+        let compressed = |plain: &[u8]| match answered_in_zstd {
+            true => zstd::bulk::compress(plain, 7).expect("memory"),
+            false => zlib(plain),
+        };
+        let expanded = |body: &[u8], length: usize| {
+            let mut plain = Vec::new();
+            match answered_in_zstd {
+                true => plain = zstd::bulk::decompress(body, length).expect("zstd"),
+                false => drop(flate2::read::ZlibDecoder::new(body).read_to_end(&mut plain).expect("zlib")),
+            }
+            assert_eq!(plain.len(), length);
+            plain
+        };
+        let question = frame(b"\x03SELECT VERSION()", 0, compressed);
+        stream.write_all(&question).await.expect("room");
+        // One column and one row.
+        let answer = unframed(&mut stream, 1, 5, expanded).await;
+        assert!(String::from_utf8_lossy(&answer[3]).contains("5.7.29-log"), "{answer:?}");
+
+        // COM_BINLOG_DUMP: from 4, no flags, server id 7, no file.
+        stream.write_all(&frame(b"\x12\x04\0\0\0\0\0\x07\0\0\0", 0, compressed)).await.expect("room");
+        let (_, script) = stage.stream().await;
+        let sent: Vec<_> = (1..=3).map(|file| rotate(&format!("{}{file}", "binlog.".repeat(9)), 4, CRC32)).collect();
+        script.events(&sent);
+        // No checksum was agreed on, so that only the bodies are the same.
+        let got = unframed(&mut stream, 1, 3, expanded).await;
+        for (payload, event) in got.iter().zip(&sent) {
+            assert_eq!(payload[0], 0);
+            assert!(payload[1..].windows(event.body().len()).any(|part| part == event.body()), "{payload:?}");
+        }
+    }
 }
