@@ -230,6 +230,16 @@ impl HandshakeResponse {
     }
 }
 
+impl HandshakeResponse {
+    /// Whether the client says that it is the I/O thread of a server: of MySQL from 5.7 on, or of MariaDB, whose programs have a
+    /// library of another name.
+    pub(crate) fn is_replica(&self) -> bool {
+        let is = |key: &str, text: &str| self.attributes.get(key).is_some_and(|found| found == text);
+        let is_mariadb = || self.version().is_some_and(|version| version.vendor == Vendor::MariaDb);
+        is("program_name", "mysqld") || is("_client_name", "libmysql") && is_mariadb()
+    }
+}
+
 /// A string that ends with NUL or with the packet (some clients leave the last NUL out).
 fn text_to_end<'a>(cursor: &mut Cursor<'a>) -> Result<&'a [u8], Truncated> {
     if cursor.rest().contains(&0) { cursor.until_nul() } else { cursor.take(cursor.left()) }

@@ -2,10 +2,11 @@
 //!
 //! A replica shows a fault in its `Last_IO_Error`, and tries again, in three places only: at the login (MySQL 8.0 and later, MariaDB),
 //! at the question for GTID_MODE (MySQL 5.6 and 5.7; 8.0 loses the text there), and at COM_REGISTER_SLAVE (all of them; MySQL 5.x
-//! shows a number and no text for a failed login). So a replica is let in with the last known facts and told at its
-//! registration. When the source has never been seen, those that show the text of a failed login are told there, and MySQL
-//! 5.x goes on with facts that are a guess: 5.6 and 5.7 are told when they ask for GTID_MODE, where a wrong guess would stop
-//! them for good, and older ones at their registration.
+//! shows a number and no text for a failed login). So replicas that show the text of a failed login are told there: that is where
+//! they notice the absence of a source without a proxy, and people's monitoring knows those words. MySQL 5.x is let in with the
+//! last known facts and told at its registration. When the source has never been seen, it goes on with facts that are a guess:
+//! 5.6 and 5.7 are told when they ask for GTID_MODE, where a wrong guess would stop them for good, and older ones at their
+//! registration. Programs that are no replicas may ask what the last known facts answer.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -49,9 +50,10 @@ impl Outlook {
         Self { facts, trouble: Some(Trouble { fault, guessed }) }
     }
 
-    /// The fault that ends this client's login, if it is one that shows the text of a failed login or is no replica.
+    /// The fault that ends this client's login, if it is a replica that shows the text of a failed login, or is none and there is
+    /// nothing to answer it with.
     pub(crate) fn refuses(&self, client: &HandshakeResponse) -> Option<&Fault> {
-        let trouble = self.trouble.as_ref().filter(|trouble| trouble.guessed)?;
+        let trouble = self.trouble.as_ref().filter(|trouble| trouble.guessed || client.is_replica())?;
         let shows_number_only = match client.version() {
             Some(version) => version.vendor == Vendor::MySql && version.number < 80_000,
             // MySQL 5.1 and 5.5 tell nothing of themselves.

@@ -131,14 +131,31 @@ async fn an_unseen_source_is_told_to_mysql_5_when_it_asks_for_the_gtid_mode() {
 }
 
 #[tokio::test]
-async fn a_source_that_went_away_is_told_when_a_replica_registers() {
+async fn a_source_that_went_away_is_told_at_the_login_or_when_the_replica_registers() {
     let stage = Stage::new();
     drop(Client::logged_in(stage.connect(), &[]).await);
     stage.source_is(Err(unreachable()));
-    let mut client = Client::logged_in(stage.connect(), &[]).await;
-    assert_eq!(client.query("SELECT @@GLOBAL.SERVER_ID").await.value(), "11");
-    let reply = client.command(&registration()).await;
-    assert!(reply.error().1.starts_with("RPX-2001"), "{reply:?}");
+    let replica = ("program_name", "mysqld");
+    let client = ("program_name", "mysql");
+    // Those that would show no text for a failed login, and a program.
+    for attributes in [&[][..], &[replica, ("_client_version", "5.7.29")], &[client, ("_client_version", "9.7.4")]] {
+        let mut client = Client::logged_in(stage.connect(), attributes).await;
+        assert_eq!(client.query("SELECT @@GLOBAL.SERVER_ID").await.value(), "11");
+        let reply = client.command(&registration()).await;
+        assert!(reply.error().1.starts_with("RPX-2001"), "{reply:?}");
+    }
+    // Without the proxy these would notice it at the login, too.
+    let library = ("_client_name", "libmysql");
+    let mariadb = ("_server_host", "127.0.0.1");
+    for attributes in
+        [[library, ("_client_version", "9.7.4"), replica], [library, ("_client_version", "10.11.19"), mariadb]]
+    {
+        let mut client = Client::greeted(stage.connect()).await;
+        let proof = native(&client.challenge, "secret");
+        client.write(&login("repl", &proof, Some(NATIVE), &attributes)).await;
+        let reply = client.reply().await;
+        assert!(reply.error().1.starts_with("RPX-2001"), "{reply:?}");
+    }
 }
 
 #[tokio::test]
