@@ -270,6 +270,11 @@ impl Servers {
     pub(super) fn left(&self, replica: &ReplicaSession, server: Known, from: FilePosition, to: FilePosition) {
         let Some(key) = key(replica) else { return };
         let mut state = self.state();
+        // A replica that goes on where it was is still in the stretch that it began earlier.
+        let from = match state.stretches.get(&key) {
+            Some(before) if before.server.is(&server) && before.holds(&from) => before.from.clone(),
+            _ => from,
+        };
         let stretch = Stretch { server, from, to };
         if state.stretches.insert(key.clone(), stretch).is_none() {
             state.order.push_back(key);
@@ -300,10 +305,11 @@ impl Servers {
 }
 
 impl Stretch {
-    /// Whether a replica that asks for a place was sent what lies before it.
+    /// Whether a replica that asks for a place was sent what lies before it. The place at which it began was an operator's word, for
+    /// whatever server is there.
     fn holds(&self, at: &FilePosition) -> bool {
         let after_start = self.from.file != at.file || at.position > self.from.position;
-        at.file == self.to.file && at.position <= self.to.position && (after_start || *at == self.to)
+        at.file == self.to.file && at.position <= self.to.position && after_start
     }
 }
 
@@ -420,6 +426,18 @@ mod tests {
         for place in [at("bin.000007", 901), at("bin.000001", 4), at("bin.000006", 400)] {
             assert_eq!(admit(7, B, place), Ok(()));
         }
+    }
+
+    #[test]
+    fn a_place_up_to_which_nothing_was_sent_is_anybodys() {
+        let (servers, start, end) = (servers(), at("bin.000001", 157), at("bin.000001", 900));
+        let admit = |place: &FilePosition| servers.admit(0, "127.0.0.1:1", &server(B), &replica(7), place);
+        servers.left(&replica(7), server(A), start.clone(), start.clone());
+        assert_eq!(admit(&start), Ok(()), "a new server, on which nothing has happened either");
+        servers.left(&replica(7), server(A), start.clone(), end.clone());
+        servers.left(&replica(7), server(A), end.clone(), end.clone());
+        assert_eq!(admit(&end).unwrap_err().code, Code::ServerChanged, "it was sent something before it came back");
+        assert_eq!(admit(&start), Ok(()));
     }
 
     #[test]
