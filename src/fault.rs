@@ -105,7 +105,7 @@ catalogue! {
     ServerBehind = "RPX-2014", Source, "a server of the source lacks transactions that the replica has",
         "wait until it has them or bring the other server back; to give them up, make this server `host` and reload";
     ReplicaRefusedLogin = "RPX-3001", Replica, "a replica or client presented a wrong user or password",
-        "compare MASTER_USER / MASTER_PASSWORD with `user` and `password` of the route";
+        "compare MASTER_USER / MASTER_PASSWORD with user and password of the route";
     ReplicaTls = "RPX-3002", Replica, "TLS with a replica failed",
         "compare the replica's MASTER_SSL settings with `tls` of the route";
     ReplicaProtocol = "RPX-3003", Replica, "a client broke the protocol",
