@@ -15,6 +15,7 @@ use tracing::debug;
 
 use super::boundary::Boundary;
 use super::command::code;
+use super::compression::Frames;
 use super::handshake::{EOF_PACKET, err_packet};
 use super::heartbeat::{Layout, heartbeat};
 use super::registry::{Guard, SessionState};
@@ -173,7 +174,7 @@ fn is_purged(words: &str) -> bool {
 }
 
 /// Serves one stream to its end. `sequence` is the number of the first packet. A connection that fails is a client that left.
-pub(crate) async fn stream<S: AsyncRead + AsyncWrite + Unpin>(
+pub(crate) async fn stream<S: AsyncRead + AsyncWrite + Frames + Unpin>(
     socket: &mut S,
     sequence: u8,
     feed: &mut dyn Feed,
@@ -195,7 +196,7 @@ enum Stop {
     Failed(Fault),
 }
 
-async fn run<S: AsyncRead + AsyncWrite + Unpin>(
+async fn run<S: AsyncRead + AsyncWrite + Frames + Unpin>(
     socket: &mut S,
     sequence: u8,
     feed: &mut dyn Feed,
@@ -463,7 +464,7 @@ struct Sender<'a, S> {
     write_timeout: Duration,
 }
 
-impl<'a, S: AsyncWrite + Unpin> Sender<'a, S> {
+impl<'a, S: AsyncWrite + Frames + Unpin> Sender<'a, S> {
     fn new(socket: &'a mut S, sequence: u8, write_timeout: Duration) -> Self {
         Self { socket, sequence, gathered: Vec::new(), large: Vec::new(), large_bytes: 0, write_timeout }
     }
@@ -487,6 +488,10 @@ impl<'a, S: AsyncWrite + Unpin> Sender<'a, S> {
         }
         if head == Head::Asking {
             self.sequence = SEQUENCE_AFTER_ACKNOWLEDGEMENT;
+            if self.socket.has_frames() {
+                self.flush().await?;
+                self.socket.number_frames_from(SEQUENCE_AFTER_ACKNOWLEDGEMENT);
+            }
         }
         if self.gathered.len() + self.large_bytes >= GATHER_BYTES { self.write().await } else { Ok(()) }
     }

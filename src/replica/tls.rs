@@ -13,7 +13,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
-use super::compression::Compressed;
+use super::compression::{Compressed, Frames};
 use crate::fault::{Code, Fault};
 
 /// The files in `state_dir` that keep a generated certificate.
@@ -135,6 +135,18 @@ pub(crate) enum ClientStream<S> {
     Tls(Box<TlsStream<S>>),
     /// In compressed frames.
     Compressed(Box<Compressed<Self>>),
+}
+
+impl<S> Frames for ClientStream<S> {
+    fn has_frames(&self) -> bool {
+        matches!(self, Self::Compressed(_))
+    }
+
+    fn number_frames_from(&mut self, number: u8) {
+        if let Self::Compressed(stream) = self {
+            stream.number_frames_from(number);
+        }
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for ClientStream<S> {
