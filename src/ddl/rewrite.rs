@@ -89,7 +89,15 @@ pub fn rewrite(
     let mut at = 0;
     for edit in &edits {
         text.extend_from_slice(sql.get(at..edit.range.start).unwrap_or_default());
+        // Two names in quotes side by side would be one with a quote in it: `FROM t`a`` under a name that needs quotes.
+        let quote = |byte: Option<&u8>| byte.copied().filter(|byte| matches!(byte, b'`' | b'"'));
+        if quote(edit.text.first()).is_some_and(|first| text.last() == Some(&first)) {
+            text.push(b' ');
+        }
         text.extend_from_slice(&edit.text);
+        if quote(edit.text.last()).is_some_and(|last| sql.get(edit.range.end) == Some(&last)) {
+            text.push(b' ');
+        }
         at = edit.range.end;
     }
     text.extend_from_slice(sql.get(at..).unwrap_or_default());

@@ -290,3 +290,47 @@ async fn what_is_defined_gets_the_routes_definer() {
         assert_eq!(definers(&scene.replica).await, [["app@%", "5"]], "{version:?}");
     }
 }
+
+/// DEFINER out of the text: whom a replica takes then.
+#[tokio::test]
+async fn what_is_defined_without_a_definer_is_the_users_who_ran_it_or_nobodys() {
+    let objects = "[[routes.border.objects]]\ndatabase = \"shop\"";
+    for version in [Version::Mysql57, Version::Mariadb1011] {
+        let ddl = "unsupported = \"forward\"\nreference = \"forward\"\ndefiner = \"strip\"";
+        let started = Scene::start(version, Mode::FilePosition, objects, ddl).await;
+        let Some(scene) = unless_available(started) else { return };
+        scene.replica.script("SET sql_log_bin = 0; DROP DATABASE shop").await;
+        let role =
+            if version.is_mariadb() { "CREATE ROLE clerk; CREATE DEFINER=clerk VIEW w AS SELECT 1;" } else { "" };
+        scene
+            .source
+            .script(&format!(
+                "CREATE DATABASE shop; USE shop; CREATE TABLE plain (id INT PRIMARY KEY, item VARCHAR(20));
+                 CREATE VIEW v AS SELECT * FROM plain; CREATE PROCEDURE p() SELECT 1;
+                 CREATE DEFINER=`app`@`%` FUNCTION f() RETURNS INT DETERMINISTIC RETURN 1;
+                 CREATE TRIGGER tr BEFORE INSERT ON plain FOR EACH ROW SET NEW.item = 'x';
+                 CREATE DEFINER=`app`@`%` EVENT e ON SCHEDULE EVERY 1 DAY DISABLE DO SELECT 1; {role} ALTER VIEW v AS SELECT id FROM plain"
+            ))
+            .await;
+        scene.catch_up("shop.plain", "shop.plain", 1).await;
+        let query = "SELECT name, definer FROM (
+            SELECT table_name name, definer FROM information_schema.views WHERE table_schema = 'shop'
+            UNION ALL SELECT routine_name, definer FROM information_schema.routines WHERE routine_schema = 'shop'
+            UNION ALL SELECT trigger_name, definer FROM information_schema.triggers WHERE trigger_schema = 'shop'
+            UNION ALL SELECT event_name, definer FROM information_schema.events WHERE event_schema = 'shop') d ORDER BY name";
+        let definers: Vec<String> = scene.replica.script(query).await.iter().map(|row| row.join(" ")).collect();
+        let (nobody, of_events) = match version.is_mariadb() {
+            true => ("@", "@"),
+            false => ("root@127.0.0.1", "skip-grants user@skip-grants host"),
+        };
+        let mut expected = vec![
+            format!("e {of_events}"),
+            format!("f {nobody}"),
+            "p root@127.0.0.1".to_owned(),
+            "tr ".to_owned(),
+            "v root@127.0.0.1".to_owned(),
+        ];
+        expected.extend(version.is_mariadb().then(|| "w @".to_owned()));
+        assert_eq!(definers, expected, "{version:?}");
+    }
+}

@@ -1,6 +1,7 @@
 //! Tests against real servers.
 
 mod borders;
+mod charsets;
 mod checksums;
 mod deep;
 mod direct;
