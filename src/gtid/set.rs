@@ -121,6 +121,17 @@ impl GtidSet {
         left
     }
 
+    /// Whether no transaction is in both.
+    pub fn is_disjoint(&self, other: &Self) -> bool {
+        other.sids.iter().all(|(sid, intervals)| {
+            let own = self.sids.get(sid).map_or(&[][..], Vec::as_slice);
+            intervals.iter().all(|&(start, end)| {
+                let next = own.partition_point(|&(_, own_end)| own_end <= start);
+                own.get(next).is_none_or(|&(own_start, _)| own_start >= end)
+            })
+        })
+    }
+
     /// Takes out all transactions, tagged or not, that were born on one server.
     pub fn remove_server(&mut self, uuid: Uuid) {
         self.sids.retain(|sid, _| sid.uuid != uuid);
@@ -257,6 +268,17 @@ mod tests {
 
     fn set(text: &str) -> GtidSet {
         text.parse().expect(text)
+    }
+
+    #[test]
+    fn sets_are_disjoint_where_their_difference_is_the_whole() {
+        let sets = ["", "1-5", "6", "5-6", "1:3:9", "2-4:8-20", "7-8"].map(|text| match text {
+            "" => GtidSet::default(),
+            text => format!("3e11fa47-71ca-11e1-9e33-c80aa9429562:{text}").parse().expect("a set"),
+        });
+        for (one, other) in sets.iter().flat_map(|one| sets.iter().map(move |other| (one, other))) {
+            assert_eq!(one.is_disjoint(other), one.difference(other) == *one, "{one} and {other}");
+        }
     }
 
     #[test]

@@ -67,6 +67,14 @@ impl ReceiverPosition {
         }
     }
 
+    /// The receiver takes all events of a stretch.
+    pub fn receive_all(&mut self, stretch: &Stretch) {
+        self.at.position = self.at.position.saturating_add(stretch.bytes);
+        if self.vendor == Vendor::MariaDb {
+            self.at.position = self.at.position.max(stretch.reaches);
+        }
+    }
+
     /// The receiver takes events of so many bytes in all that it only counts.
     pub fn count(&mut self, bytes: u64) {
         self.at.position = self.at.position.saturating_add(bytes);
@@ -78,10 +86,61 @@ impl ReceiverPosition {
     }
 }
 
+/// What a receiver makes of some events, wherever it stood before them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stretch {
+    /// The lengths that it counts.
+    bytes: u64,
+    /// Where it is at least afterwards, if it goes by `log_pos`.
+    reaches: u64,
+}
+
+impl Stretch {
+    /// The stretch with one more event; `None` where that names the place itself or is not always counted.
+    pub fn and(self, event: &Event) -> Option<Self> {
+        let header = event.header();
+        let length = u64::from(header.event_length);
+        match header.event_type {
+            EventType::ROTATE | EventType::FORMAT_DESCRIPTION => None,
+            EventType::STOP | EventType::HEARTBEAT | EventType::HEARTBEAT_V2 => Some(self),
+            _ => Some(Self {
+                bytes: self.bytes.saturating_add(length),
+                reaches: self.reaches.saturating_add(length).max(u64::from(header.log_pos)),
+            }),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::binlog::{ChecksumAlgorithm, Header};
+
+    #[test]
+    fn events_that_are_received_together_lead_to_the_same_place() {
+        let event = |event_type, length: usize, log_pos| {
+            let header = Header { timestamp: 1, event_type, server_id: 1, event_length: 0, log_pos, flags: 0 };
+            Event::build(header, &[&vec![0; length]], ChecksumAlgorithm::None)
+        };
+        let events = [
+            event(EventType::QUERY, 50, 5_000),
+            event(EventType::WRITE_ROWS, 100, 0),
+            event(EventType::STOP, 0, 9_000_000),
+            event(EventType::XID, 8, 5_100),
+        ];
+        let stretch = events.iter().try_fold(Stretch::default(), Stretch::and).expect("nothing names a place");
+        for vendor in [Vendor::MySql, Vendor::MariaDb] {
+            for start in [4, 4_900, 1 << 33] {
+                let mut each = ReceiverPosition::new(vendor, FilePosition { file: b"b".to_vec(), position: start });
+                let mut all = each.clone();
+                events.iter().for_each(|event| each.receive(event));
+                all.receive_all(&stretch);
+                assert_eq!(all.at(), each.at(), "{vendor:?} from {start}");
+            }
+        }
+        let rotate = Rotate { position: 4, file: b"bin.000002" };
+        assert!(stretch.and(&rotate.artificial(1, ChecksumAlgorithm::None)).is_none());
+    }
 
     #[test]
     fn a_rotate_to_the_last_position_there_is_does_no_harm() {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Grants;
 use crate::{
     pipeline::rules::{RuleSet, SYSTEM_SCHEMAS},
-    source::{Client, Endpoint, ResultSet, SourceError, SourceFacts, Vendor},
+    source::{Client, Endpoint, ResultSet, SourceError, SourceFacts},
 };
 
 /// A replica that the source knows of.
@@ -118,11 +118,7 @@ async fn replicas(client: &mut Client, facts: &SourceFacts) -> Result<Vec<Regist
 }
 
 async fn binlog_filters(client: &mut Client, facts: &SourceFacts) -> Result<(Vec<String>, Vec<String>), SourceError> {
-    let renamed = match facts.version.vendor {
-        Vendor::MySql => facts.version.number >= 80200,
-        Vendor::MariaDb => false,
-    };
-    let answer = client.query(if renamed { "SHOW BINARY LOG STATUS" } else { "SHOW MASTER STATUS" }).await?;
+    let answer = client.query(facts.log_status_statement()).await?;
     let list = |name: &str| -> Vec<String> {
         let text = answer.column(name).and_then(|column| answer.text(0, column)).unwrap_or_default();
         text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::binlog::{Event, EventType, HEADER_LENGTH, Header, Vendor, flags};
+use crate::binlog::{Event, EventType, FormatDescription, HEADER_LENGTH, Header, Vendor, flags};
 use crate::fault::{Code, Fault};
 use crate::pipeline::coordinates::FilePosition;
 use crate::pipeline::{Seek, Stop, Stream};
@@ -180,6 +180,11 @@ impl RouteFeed {
     /// Where the stream stands, if it is a place at which another stream can be joined.
     pub(super) fn place(&self) -> Option<&Place> {
         self.place.as_ref().filter(|_| self.pending.is_none() && self.primed.is_empty())
+    }
+
+    /// The format of the events that come out.
+    pub(super) fn format(&self) -> Option<&FormatDescription> {
+        self.stream.format()
     }
 
     /// From here on places are noted for [`RouteFeed::take_places`].

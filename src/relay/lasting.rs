@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use crate::binlog::Event;
+use crate::binlog::{Event, FormatDescription};
 use crate::fault::{Code, Fault};
 use crate::pipeline::coordinates::FilePosition;
 use crate::replica::backend::{FeedState, ReplicaRequest, ReplicaStart, Standing};
@@ -101,6 +101,11 @@ impl LastingFeed {
         self.feed().map(|feed| (identity(feed.facts()), feed.thread_id()))
     }
 
+    /// The identity of the server that the stream comes from.
+    pub(super) fn server_identity(&self) -> Option<String> {
+        self.feed().map(|feed| identity(feed.facts()))
+    }
+
     /// What the replica has, as far as it is known.
     pub(super) fn progress(&self) -> &Progress {
         &self.progress
@@ -132,6 +137,11 @@ impl LastingFeed {
         if let State::Streaming(feed) = &mut self.state {
             feed.note_places();
         }
+    }
+
+    /// The format of the events that come out.
+    pub(super) fn format(&self) -> Option<&FormatDescription> {
+        self.feed().and_then(RouteFeed::format)
     }
 
     /// See [`RouteFeed::take_places`].
@@ -168,7 +178,7 @@ impl LastingFeed {
                         if feed.is_at_boundary() {
                             self.progress.close();
                         }
-                        if state == FeedState::EndOfStream && !self.may_end() {
+                        if matches!(state, FeedState::EndOfStream) && !self.may_end() {
                             // What a server does when it is stopped.
                             let fault = Fault::new(Code::SourceLost, "the source ended the stream");
                             return self.reconnect(fault, restarts);

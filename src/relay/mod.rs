@@ -8,6 +8,7 @@ mod identity;
 mod index;
 mod journal;
 mod lasting;
+mod log_end;
 mod place;
 mod progress;
 mod replica_feed;
@@ -41,6 +42,7 @@ pub use identity::{Identities, Lease};
 use index::Index;
 pub use journal::RouteJournal;
 use lasting::has_end;
+use log_end::LogEnd;
 use place::Rendering;
 use progress::CONNECT_STATE;
 use replica_feed::ReplicaFeed;
@@ -81,6 +83,7 @@ struct Core {
     tails: Tails,
     farewells: Farewells,
     questions: Arc<Questions>,
+    log_end: LogEnd,
 }
 
 impl RouteBackend {
@@ -110,6 +113,7 @@ impl RouteBackend {
             tails,
             farewells: Farewells::default(),
             questions: Arc::default(),
+            log_end: LogEnd::default(),
         };
         Self { core: Arc::new(core) }
     }

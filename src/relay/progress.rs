@@ -81,6 +81,37 @@ impl Progress {
         }
     }
 
+    /// All events of a batch went out, of which what they do is known; `whole`: the last group in it is complete. False, and
+    /// nothing is done, where the replica has one of the transactions, so that the events have to be looked at one by one.
+    pub(super) fn sent_all(&mut self, advance: &Advance, whole: bool) -> bool {
+        match (&mut *self, advance) {
+            (_, Advance::EachEvent) => return false,
+            (Self::MySql { set, .. }, Advance::MySql { closed, last }) => {
+                let has_last = last.as_ref().is_some_and(|(sid, number)| set.contains(sid, *number));
+                if has_last || !set.is_disjoint(closed) {
+                    return false;
+                }
+                self.close();
+                if let Self::MySql { set, open } = self {
+                    set.extend(closed);
+                    open.clone_from(last);
+                }
+            }
+            (Self::MariaDb { .. }, Advance::MariaDb { closed, last }) => {
+                self.close();
+                if let Self::MariaDb { position, open } = self {
+                    closed.iter().for_each(|gtid| position.advance(gtid));
+                    *open = *last;
+                }
+            }
+            (Self::Position | Self::MySql { .. } | Self::MariaDb { .. } | Self::Lost, _) => {}
+        }
+        if whole {
+            self.close();
+        }
+        true
+    }
+
     /// The group at hand did not come whole and will come again.
     pub(super) fn abandon(&mut self) {
         match self {
@@ -147,6 +178,63 @@ impl Progress {
     }
 }
 
+/// What the events of a batch add to what a replica has.
+#[derive(Debug, PartialEq)]
+pub(super) enum Advance {
+    /// There is no GTID among them.
+    Nothing,
+    /// The groups that others follow, and the last one.
+    MySql { closed: GtidSet, last: Option<(Sid, u64)> },
+    /// The same.
+    MariaDb { closed: MariaDbPosition, last: Option<MariaDbGtidText> },
+    /// They have to be looked at one by one.
+    EachEvent,
+}
+
+impl Advance {
+    pub(super) fn of(events: &[Event]) -> Self {
+        let mut advance = Self::Nothing;
+        for event in events {
+            match event.event_type() {
+                EventType::GTID | EventType::GTID_TAGGED => {
+                    let Some(gtid) = gtid(event) else { return Self::EachEvent };
+                    match &mut advance {
+                        Self::Nothing => advance = Self::MySql { closed: GtidSet::default(), last: Some(gtid) },
+                        Self::MySql { closed, last } => {
+                            if let Some((sid, number)) = last.replace(gtid) {
+                                closed.insert(sid, number);
+                            }
+                            if last.as_ref().is_some_and(|(sid, number)| closed.contains(sid, *number)) {
+                                return Self::EachEvent;
+                            }
+                        }
+                        Self::MariaDb { .. } | Self::EachEvent => return Self::EachEvent,
+                    }
+                }
+                EventType::MARIADB_GTID => {
+                    let Ok(MariaDbGtid { sequence, domain, .. }) = MariaDbGtid::read(event.body()) else {
+                        return Self::EachEvent;
+                    };
+                    let gtid = MariaDbGtidText { domain, server_id: event.header().server_id, sequence };
+                    match &mut advance {
+                        Self::Nothing => {
+                            advance = Self::MariaDb { closed: MariaDbPosition::default(), last: Some(gtid) };
+                        }
+                        Self::MariaDb { closed, last } => {
+                            if let Some(before) = last.replace(gtid) {
+                                closed.advance(before);
+                            }
+                        }
+                        Self::MySql { .. } | Self::EachEvent => return Self::EachEvent,
+                    }
+                }
+                _ => {}
+            }
+        }
+        advance
+    }
+}
+
 /// The GTID of a MySQL source's GTID event.
 fn gtid(event: &Event) -> Option<(Sid, u64)> {
     if event.event_type() == EventType::GTID_TAGGED {
@@ -172,6 +260,62 @@ mod tests {
             flags: 0,
         };
         Event::build(header, &[&sequence.to_le_bytes(), &[0; 4], &[0; 7]], ChecksumAlgorithm::None)
+    }
+
+    fn mysql_gtid(number: u64) -> Event {
+        let header = Header { event_type: EventType::GTID, ..*mariadb_gtid(1).header() };
+        Event::build(header, &[&[0], &[7; 16], &number.to_le_bytes(), &[0; 17]], ChecksumAlgorithm::None)
+    }
+
+    #[test]
+    fn a_batch_at_once_leaves_the_same_as_its_events_one_by_one() {
+        let other = || {
+            Event::build(*mariadb_gtid(1).header(), &[], ChecksumAlgorithm::None).with_header(|header| {
+                header.event_type = EventType::XID;
+            })
+        };
+        let batches = |gtid: fn(u64) -> Event| {
+            [
+                (vec![gtid(2), other(), gtid(3), other()], true),
+                (vec![other()], true),
+                (vec![gtid(4), other(), gtid(5)], false),
+                (vec![other(), gtid(6)], false),
+                (vec![other()], false),
+                (vec![other(), other()], true),
+                (vec![gtid(9)], true),
+            ]
+        };
+        let set: GtidSet = "07070707-0707-0707-0707-070707070707:1".parse().expect("a set");
+        let starts = [
+            (ReplicaStart::MySqlGtid(set.encode().into()), batches(mysql_gtid)),
+            (ReplicaStart::MariaDbGtid("0-7-1".to_owned()), batches(mariadb_gtid)),
+            (ReplicaStart::FilePosition(FilePosition::default()), batches(mysql_gtid)),
+        ];
+        for (start, batches) in starts {
+            let (mut each, mut all) = (Progress::of(&start), Progress::of(&start));
+            for (events, whole) in batches {
+                events.iter().for_each(|event| each.sent(event));
+                if whole {
+                    each.close();
+                }
+                assert!(all.sent_all(&Advance::of(&events), whole));
+                assert_eq!(format!("{all:?}"), format!("{each:?}"));
+            }
+        }
+    }
+
+    #[test]
+    fn a_batch_with_a_transaction_that_the_replica_has_is_looked_at_event_by_event() {
+        let set: GtidSet = "07070707-0707-0707-0707-070707070707:1:5".parse().expect("a set");
+        let mut progress = Progress::of(&ReplicaStart::MySqlGtid(set.encode().into()));
+        let before = format!("{progress:?}");
+        for numbers in [&[5, 6][..], &[4, 5], &[5], &[2, 2], &[2, 3, 2]] {
+            let events: Vec<_> = numbers.iter().map(|number| mysql_gtid(*number)).collect();
+            assert!(!progress.sent_all(&Advance::of(&events), true), "{numbers:?}");
+        }
+        assert!(!progress.sent_all(&Advance::of(&[mysql_gtid(2), mariadb_gtid(2)]), true));
+        assert_eq!(format!("{progress:?}"), before);
+        assert!(progress.sent_all(&Advance::of(&[mysql_gtid(2)]), true));
     }
 
     #[test]

@@ -12,7 +12,8 @@ use crate::binlog::{Event, EventType};
 use crate::fault::{Code, Fault};
 use crate::pipeline::coordinates::{FilePosition, ReceiverPosition};
 use crate::pipeline::restamped_pad;
-use crate::replica::backend::{BoxFuture, Feed, FeedState, ReplicaRequest, ReplicaStart, Standing};
+use crate::replica::Shared;
+use crate::replica::backend::{BoxFuture, Feed, FeedState, ReplicaRequest, ReplicaSession, ReplicaStart, Standing};
 use crate::source::SourceFacts;
 
 use super::Core;
@@ -26,11 +27,11 @@ use super::ring::{Batch, Taken};
 use super::servers::Known;
 use super::tail::Reader;
 
-/// A source that says nothing for so long has nothing more for now.
+/// A source that says nothing for so long may have nothing more for now.
 const CAUGHT_UP_PAUSE: Duration = Duration::from_millis(10);
 /// The pause grows up to this while the tail is elsewhere.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// Neither has one that had to be waited for so many times in a row.
+/// So may one that had to be waited for so many times in a row.
 const CAUGHT_UP_WAITS: u32 = 8;
 
 enum State {
@@ -146,7 +147,7 @@ impl ReplicaFeed {
             }
             let State::Private(feed) = &mut self.state else { return Ok(FeedState::More) };
             let at_place = feed.rendering().is_some() && feed.place().is_some();
-            if at_place && self.waits >= CAUGHT_UP_WAITS && self.begin_tail() {
+            if at_place && self.waits >= CAUGHT_UP_WAITS && self.may_begin_tail() && self.begin_tail() {
                 return Ok(FeedState::More);
             }
             let State::Private(feed) = &mut self.state else { return Ok(FeedState::More) };
@@ -200,6 +201,15 @@ impl ReplicaFeed {
         }
     }
 
+    /// Whether there is no tail, and the stream is not behind: one that is would keep those from the tail that are ahead of it, and lose
+    /// its own replica as soon as that is slower than the source.
+    fn may_begin_tail(&self) -> bool {
+        let State::Private(feed) = &self.state else { return false };
+        let (Some(rendering), Some(place)) = (feed.rendering(), feed.place()) else { return false };
+        let is_at_end = |server: String| self.core.is_at_end(&server, place, &self.request);
+        !self.core.tails.is_there(rendering) && (feed.is_caught_up() || feed.server_identity().is_some_and(is_at_end))
+    }
+
     /// Makes the stream the tail, if there is none.
     fn begin_tail(&mut self) -> bool {
         let State::Private(feed) = &self.state else { return false };
@@ -239,9 +249,8 @@ impl ReplicaFeed {
         let State::Live(live) = &mut self.state else { return Ok(FeedState::More) };
         match taken {
             Taken::Batch(batch, skip) => {
-                live.pass_on(&batch, skip, self.request.replica.server_id, out, &mut self.questions);
                 live.idle = false;
-                Ok(FeedState::More)
+                Ok(live.pass_on(&batch, skip, &self.request.replica, out, &mut self.questions))
             }
             Taken::Nothing { idle } => {
                 live.idle = idle;
@@ -304,18 +313,31 @@ impl Live {
         }
     }
 
-    /// Puts out what the replica needs of a batch: not the groups that it has, and pads with its own server id.
+    /// Puts out what the replica needs of a batch: not the groups that it has, and pads with its own server id. Mostly that is all of
+    /// it, as it was made for everybody.
     fn pass_on(
         &mut self,
         batch: &Batch,
         skip: usize,
-        server_id: u32,
+        replica: &ReplicaSession,
         out: &mut Vec<Event>,
         questions: &mut Vec<(usize, u64)>,
-    ) {
-        let pads = self.reader.pads().filter(|pads| *pads != server_id);
+    ) -> FeedState {
+        let server_id = replica.server_id;
+        let pads = self.reader.pads().filter(|pads| *pads != server_id).map(|_| server_id);
+        if skip == 0
+            && !self.leaving_out
+            && !replica.semi_sync
+            && let Some(stretch) = batch.framed.stretch()
+            && self.progress.sent_all(&batch.advance, batch.whole)
+        {
+            self.receiver.receive_all(stretch);
+            self.whole = batch.whole;
+            self.place = batch.place().cloned();
+            return FeedState::Shared(Shared { framed: Arc::clone(&batch.framed), pads });
+        }
         let mut asked = batch.questions.iter().filter(|(before, _)| *before >= skip).peekable();
-        for (index, event) in batch.events.iter().enumerate().skip(skip) {
+        for (index, event) in batch.events().iter().enumerate().skip(skip) {
             while let Some((_, number)) = asked.next_if(|(before, _)| *before <= index) {
                 questions.push((out.len(), *number));
             }
@@ -342,9 +364,10 @@ impl Live {
         }
         if let Some(place) = batch.place() {
             self.place = Some(place.clone());
-        } else if !batch.events.is_empty() {
+        } else if !batch.events().is_empty() {
             self.place = None;
         }
+        FeedState::More
     }
 }
 

@@ -3,27 +3,24 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
-
 use crate::binlog::Event;
 use crate::fault::Fault;
+use crate::replica::{Framed, Outline};
 
 use super::place::{Place, Rendering};
-use super::progress::Progress;
+use super::progress::{Advance, Progress};
 
-/// Events up to this size are copied out of the source's read buffer, which a slice of it would keep alive as a whole.
-const COPIED_EVENT: usize = 64 << 10;
-
-/// What a batch, an event and a place take besides the events' bytes.
+/// What a batch and a place take besides the events.
 const BATCH_OVERHEAD: usize = 256;
-const EVENT_OVERHEAD: usize = size_of::<Event>();
 const PLACE_OVERHEAD: usize = size_of::<(usize, Place)>();
 
 /// Events that came together.
 #[derive(Debug)]
 pub(super) struct Batch {
-    /// The events in the order of the stream.
-    pub(super) events: Vec<Event>,
+    /// The events in the order of the stream, as they go out.
+    pub(super) framed: Arc<Framed>,
+    /// What they add to what a replica has.
+    pub(super) advance: Advance,
     /// Places at which the stream can be joined, each with the number of events before it.
     places: Vec<(usize, Place)>,
     /// What the source wants acknowledged, as numbers of questions, each with the number of events before it.
@@ -35,11 +32,12 @@ pub(super) struct Batch {
 
 impl Batch {
     /// Puts events together in memory of their own.
-    pub(super) fn new(events: Vec<Event>, places: Vec<(usize, Place)>, whole: bool) -> Self {
-        let events = compact(events);
+    pub(super) fn new(events: Vec<Event>, places: Vec<(usize, Place)>, whole: bool, outline: &mut Outline) -> Self {
         let payload: usize = events.iter().map(|event| event.raw().len()).sum();
-        let bytes = BATCH_OVERHEAD + payload + events.len() * EVENT_OVERHEAD + places.len() * PLACE_OVERHEAD;
-        Self { events, places, questions: Vec::new(), whole, bytes }
+        let advance = Advance::of(&events);
+        let framed = Arc::new(Framed::new(events, outline));
+        let bytes = BATCH_OVERHEAD + payload + framed.overhead() + places.len() * PLACE_OVERHEAD;
+        Self { framed, advance, places, questions: Vec::new(), whole, bytes }
     }
 
     /// With what the source wants acknowledged.
@@ -48,29 +46,15 @@ impl Batch {
         Self { questions, bytes, ..self }
     }
 
+    /// The events in the order of the stream.
+    pub(super) fn events(&self) -> &[Event] {
+        self.framed.events()
+    }
+
     /// The place after the last event, if it is one.
     pub(super) fn place(&self) -> Option<&Place> {
-        self.places.last().filter(|(before, _)| *before == self.events.len()).map(|(_, place)| place)
+        self.places.last().filter(|(before, _)| *before == self.events().len()).map(|(_, place)| place)
     }
-}
-
-/// The same events, the small ones in one piece of memory.
-fn compact(events: Vec<Event>) -> Vec<Event> {
-    let is_small = |event: &Event| event.raw().len() <= COPIED_EVENT;
-    let total = events.iter().filter(|event| is_small(event)).map(|event| event.raw().len()).sum();
-    let mut memory = BytesMut::with_capacity(total);
-    for event in events.iter().filter(|event| is_small(event)) {
-        memory.extend_from_slice(event.raw());
-    }
-    let mut memory: Bytes = memory.freeze();
-    let moved = |event: Event| match is_small(&event) {
-        true => {
-            let raw = memory.split_to(event.raw().len());
-            event.with_raw(raw)
-        }
-        false => event,
-    };
-    events.into_iter().map(moved).collect()
 }
 
 /// What comes next for a reader.
@@ -131,11 +115,13 @@ impl Ring {
 
     /// Appends a batch; older ones make room for it.
     pub(super) fn push(&mut self, batch: Batch) {
-        for event in &batch.events {
-            self.progress.sent(event);
-        }
-        if batch.whole {
-            self.progress.close();
+        if !self.progress.sent_all(&batch.advance, batch.whole) {
+            for event in batch.events() {
+                self.progress.sent(event);
+            }
+            if batch.whole {
+                self.progress.close();
+            }
         }
         self.bytes += batch.bytes;
         self.batches.push_back(Arc::new(batch));
@@ -201,7 +187,7 @@ impl Ring {
             for (before, known) in batch.places.iter().rev() {
                 if known.is_same(place, counts) {
                     let batch_number = self.first + index as u64;
-                    let at_end = *before == batch.events.len();
+                    let at_end = *before == batch.events().len();
                     found = Some(match at_end {
                         true => (index + 1, Cursor { batch: batch_number + 1, skip: 0 }),
                         false => (index, Cursor { batch: batch_number, skip: *before }),
@@ -220,7 +206,7 @@ impl Ring {
             None if at_origin() => (0, Cursor { batch: self.first, skip: 0 }),
             None => return None,
         };
-        let later = self.batches.range(index..).flat_map(|batch| &batch.events).skip(cursor.skip);
+        let later = self.batches.range(index..).flat_map(|batch| batch.events()).skip(cursor.skip);
         let whole = self.batches.back().is_none_or(|batch| batch.whole);
         progress.can_follow(&self.progress, later, whole).then_some((cursor, self.rendering.pads))
     }
@@ -280,7 +266,7 @@ mod tests {
             events.push(event(length, number as u32));
             places.push((events.len(), place(number * 100)));
         }
-        Batch::new(events, places, true)
+        Batch::new(events, places, true, &mut Outline::default())
     }
 
     fn rendering(word: &str, counts: bool) -> Rendering {
@@ -298,7 +284,7 @@ mod tests {
     fn numbers(ring: &Ring, cursor: &mut Cursor) -> Vec<u32> {
         let mut all = Vec::new();
         while let Taken::Batch(batch, skip) = ring.take(cursor) {
-            all.extend(batch.events[skip..].iter().map(|event| event.header().timestamp));
+            all.extend(batch.events()[skip..].iter().map(|event| event.header().timestamp));
         }
         all
     }
@@ -388,16 +374,5 @@ mod tests {
         ring.end(Fault::new(crate::fault::Code::SourceLost, "gone"));
         assert_eq!(numbers(&ring, &mut reader), [2]);
         assert!(matches!(ring.take(&mut reader), Taken::Ended(fault) if fault.message == "gone"));
-    }
-
-    #[test]
-    fn small_events_do_not_keep_the_buffer_alive_that_they_came_in() {
-        let buffer = Bytes::from([event(10, 1).raw().to_vec(), vec![0; 200_000]].concat());
-        let length = event(10, 1).raw().len();
-        let small = Event::new(buffer.slice(..length), ChecksumAlgorithm::Crc32).expect("whole");
-        let batch = Batch::new(vec![small, event(100_000, 2), event(5, 3)], Vec::new(), true);
-        assert!(buffer.is_unique());
-        let times: Vec<_> = batch.events.iter().map(|event| (event.header().timestamp, event.verify())).collect();
-        assert_eq!(times, [(1, Ok(())), (2, Ok(())), (3, Ok(()))]);
     }
 }

@@ -1,8 +1,8 @@
 //! Live tails: one stream from the source for all replicas that have what there is.
 //!
-//! A replica catches up on a stream of its own. When the source has nothing more for it, either its stream stands at a place of
-//! the tail of its rendering, and it goes on there, or there is no such tail, and its stream becomes one. The tail reads as fast
-//! as the source sends, whatever its readers do, and ends with the last of them.
+//! A replica catches up on a stream of its own. When its stream stands at a place of the tail of its rendering, it goes on there. Where
+//! there is no such tail, and the stream has all that the source had a moment ago, it becomes the tail. The tail reads as fast as the
+//! source sends, whatever its readers do, and ends with the last of them.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
@@ -12,6 +12,7 @@ use tracing::warn;
 
 use crate::binlog::Event;
 use crate::fault::{Code, Fault};
+use crate::replica::Outline;
 use crate::replica::backend::FeedState;
 
 use super::lasting::LastingFeed;
@@ -65,6 +66,11 @@ impl Tails {
         let tail = find(&self.lock(), rendering)?;
         let (cursor, pads) = tail.shared.ring().find(rendering, place, progress)?;
         Some(Reader::new(tail, cursor, pads))
+    }
+
+    /// Whether there is a tail of this rendering, wherever it stands.
+    pub(super) fn is_there(&self, rendering: &Rendering) -> bool {
+        find(&self.lock(), rendering).is_some()
     }
 
     /// A new tail for a stream that stands at `place`, and the replica's place in it. `None` where there is one already.
@@ -190,6 +196,7 @@ async fn run(mut feed: Box<LastingFeed>, ending: Ending) {
     feed.note_places();
     let mut kept = KeptBack::default();
     let mut answered = shared.answered.subscribe();
+    let mut outline = Outline::new(feed.format().cloned());
     loop {
         let epoch = feed.epoch();
         let filled = tokio::select! {
@@ -210,11 +217,11 @@ async fn run(mut feed: Box<LastingFeed>, ending: Ending) {
         kept.places.extend(feed.take_places());
         kept.questions.extend(feed.take_questions());
         let fault = match filled {
-            Ok(FeedState::More) => None,
+            Ok(FeedState::More | FeedState::Shared(_)) => None,
             Ok(FeedState::EndOfStream) => Some(Fault::new(Code::SourceLost, "the source ended the stream")),
             Err(fault) => Some(fault),
         };
-        let batch = kept.release(feed.is_at_boundary());
+        let batch = kept.release(feed.is_at_boundary(), &mut outline);
         let mut ring = shared.ring();
         if let Some(rendering) = feed.rendering() {
             ring.goes_on_as(rendering);
@@ -258,7 +265,7 @@ impl KeptBack {
     }
 
     /// Takes out what readers may have. `whole`: all that came ends with a whole group.
-    fn release(&mut self, whole: bool) -> Option<Batch> {
+    fn release(&mut self, whole: bool, outline: &mut Outline) -> Option<Batch> {
         let bytes = || self.events.iter().map(|event| event.raw().len()).sum::<usize>();
         let (count, whole) = match self.places.last() {
             _ if whole => (self.events.len(), true),
@@ -282,7 +289,7 @@ impl KeptBack {
             self.last = Some(place.clone());
         }
         let is_news = !events.is_empty() || !places.is_empty() || !questions.is_empty();
-        is_news.then(|| Batch::new(events, places, whole).asking(questions))
+        is_news.then(|| Batch::new(events, places, whole, outline).asking(questions))
     }
 }
 
@@ -302,25 +309,29 @@ mod tests {
     }
 
     fn shape(batch: Option<Batch>) -> Option<(usize, bool)> {
-        batch.map(|batch| (batch.events.len(), batch.whole))
+        batch.map(|batch| (batch.events().len(), batch.whole))
     }
 
     #[test]
     fn the_start_of_a_group_waits_for_its_end_unless_it_is_long() {
         let events = vec![event(10), event(10), event(10)];
         let mut kept = KeptBack { events, places: vec![(2, place(100))], ..KeptBack::default() };
-        assert_eq!(shape(kept.release(false)), Some((2, true)));
-        assert_eq!(shape(kept.release(false)), None);
+        assert_eq!(shape(kept.release(false, &mut Outline::default())), Some((2, true)));
+        assert_eq!(shape(kept.release(false, &mut Outline::default())), None);
         kept.events.push(event(KEPT_BACK));
-        assert_eq!(shape(kept.release(false)), Some((2, false)));
+        assert_eq!(shape(kept.release(false, &mut Outline::default())), Some((2, false)));
         kept.events.push(event(10));
-        assert_eq!(shape(kept.release(false)), Some((1, false)), "the group has begun to go out");
+        assert_eq!(
+            shape(kept.release(false, &mut Outline::default())),
+            Some((1, false)),
+            "the group has begun to go out"
+        );
         kept.events.extend([event(10), event(10)]);
         kept.places = vec![(1, place(200))];
-        assert_eq!(shape(kept.release(false)), Some((1, true)));
-        assert_eq!(shape(kept.release(false)), None, "the next group has not");
+        assert_eq!(shape(kept.release(false, &mut Outline::default())), Some((1, true)));
+        assert_eq!(shape(kept.release(false, &mut Outline::default())), None, "the next group has not");
         kept.places = vec![(1, place(300))];
-        assert_eq!(shape(kept.release(true)), Some((1, true)));
+        assert_eq!(shape(kept.release(true, &mut Outline::default())), Some((1, true)));
     }
 
     #[test]
@@ -328,7 +339,7 @@ mod tests {
         let mut kept = KeptBack::default();
         let mut beat = |at| {
             kept.places = vec![(0, place(at))];
-            shape(kept.release(true))
+            shape(kept.release(true, &mut Outline::default()))
         };
         assert_eq!((beat(100), beat(100), beat(200), beat(200)), (Some((0, true)), None, Some((0, true)), None));
     }

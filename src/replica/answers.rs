@@ -351,7 +351,9 @@ impl Question<'_> {
             ["variables", ..] => self.show_variables(&rest[1..]),
             ["status", ..] => empty(&["Variable_name", "Value"]),
             ["warnings" | "errors", ..] => empty(&["Level", "Code", "Message"]),
-            ["master" | "binlog", "status"] | ["binary", "log", "status"] => self.forward(self.log_status()),
+            ["master" | "binlog", "status"] | ["binary", "log", "status"] => {
+                self.forward(self.facts.log_status_statement())
+            }
             ["master" | "binary", "logs"] => self.forward("SHOW BINARY LOGS"),
             ["slave" | "replica", "hosts"] => Answer::AttachedReplicas { modern: false },
             ["replicas"] => Answer::AttachedReplicas { modern: true },
@@ -364,16 +366,6 @@ impl Question<'_> {
 
     fn forward(&self, sql: &str) -> Answer {
         Answer::Forward { sql: sql.to_owned(), null_column: None }
-    }
-
-    /// MySQL 8.2 brought the new spelling and 8.4 removed the old one; MariaDB keeps the old one.
-    fn log_status(&self) -> &'static str {
-        let version = &self.facts.version;
-        if version.vendor == Vendor::MySql && version.number >= 80200 {
-            "SHOW BINARY LOG STATUS"
-        } else {
-            "SHOW MASTER STATUS"
-        }
     }
 
     /// `SHOW VARIABLES`, alone, with `LIKE 'pattern'`, or with `WHERE Variable_name = 'name'` / `IN (…)` / `LIKE …`. Two columns; a

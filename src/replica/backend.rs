@@ -13,6 +13,8 @@ use crate::fault::Fault;
 use crate::pipeline::coordinates::FilePosition;
 use crate::source::{ResultSet, SourceFacts};
 
+use super::framed::Shared;
+
 /// A future that a trait object returns.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -35,10 +37,12 @@ pub trait Backend: Send + Sync + 'static {
 }
 
 /// What a feed has put out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum FeedState {
     /// Events were put out, or it is worth asking again.
     More,
+    /// After what was put out come these events, which the replica shares with others.
+    Shared(Shared),
     /// The stream is at its end: EOF for the replica.
     EndOfStream,
 }

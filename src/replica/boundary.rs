@@ -3,7 +3,7 @@
 use crate::binlog::{Event, EventType, FormatDescription, MariaDbGtid, Query};
 
 /// Follows a stream, event by event.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Boundary {
     inside: bool,
     /// BEGIN was seen: a QUERY does not end the group unless it says so.

@@ -3,8 +3,10 @@
 //! Each event is one payload: `00` (for semi-synchronous replicas two bytes more) and the event, cut at 16 MiB − 1, with sequence numbers that go on from the command.
 //! Small events are gathered into one write; large ones go out from where they are.
 
+use std::future::ready;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +18,7 @@ use tracing::debug;
 use super::boundary::Boundary;
 use super::command::code;
 use super::compression::Frames;
+use super::framed::{Between, Framed, Shared, frame};
 use super::handshake::{EOF_PACKET, err_packet};
 use super::heartbeat::{Layout, heartbeat};
 use super::registry::{Guard, SessionState};
@@ -31,7 +34,7 @@ use crate::wire::{SEQUENCE_AFTER_ACKNOWLEDGEMENT, packet_ranges, write_packet};
 const GATHER_BYTES: usize = 256 << 10;
 
 /// An event of this size is not copied: what is gathered goes out together with it, in one vectored write.
-const LARGE_EVENT: usize = 2 << 10;
+pub(super) const LARGE_EVENT: usize = 2 << 10;
 
 /// What a dump needs to know of its replica.
 #[derive(Debug)]
@@ -215,15 +218,21 @@ async fn run<S: AsyncRead + AsyncWrite + Frames + Unpin>(
     let mut grace_over: Option<Instant> = None;
     let mut waiting = false;
     let mut superseded = guard.superseded();
+    // These wait all the time, and are not made anew for each batch.
+    let mut to_end = pin!(ended(&mut ending));
+    let mut taken = pin!(taken_over(&mut superseded));
+    let mut silence = pin!(sleep_until(state.heartbeat_due));
     loop {
+        // The feed comes last: where there is always more, or always something that this replica does not see, nothing after it
+        // would ever get its turn.
         let happened = tokio::select! {
             biased;
-            _ = ended(&mut ending), if grace_over.is_none() => Happened::Ending,
-            other = taken_over(&mut superseded) => Happened::TakenOver(other),
+            () = &mut to_end, if grace_over.is_none() => Happened::Ending,
+            other = &mut taken => Happened::TakenOver(other),
             read = sender.socket.read(&mut probe) => Happened::Client(read),
+            () = until(grace_over) => return Ok(DumpEnd::Ending),
+            () = &mut silence, if !plan.heartbeat_period.is_zero() => Happened::Silence,
             fed = feed.next(&mut batch) => Happened::Fed(fed),
-            _ = sleep_until(state.heartbeat_due), if !plan.heartbeat_period.is_zero() => Happened::Silence,
-            _ = until(grace_over) => return Ok(DumpEnd::Ending),
         };
         match happened {
             Happened::Ending => {
@@ -264,6 +273,8 @@ async fn run<S: AsyncRead + AsyncWrite + Frames + Unpin>(
                 return Ok(DumpEnd::ClientLeft);
             }
             Happened::Client(Err(_)) => return Ok(DumpEnd::ClientLeft),
+            // Something went out since the timer was set: sending only notes the time.
+            Happened::Silence if Instant::now() < state.heartbeat_due => silence.as_mut().reset(state.heartbeat_due),
             Happened::Silence => {
                 if plan.auto_position {
                     state.catch_up(feed.heartbeat_position());
@@ -274,6 +285,8 @@ async fn run<S: AsyncRead + AsyncWrite + Frames + Unpin>(
                     sender.flush().await?;
                 }
                 state.heartbeat_due = Instant::now() + plan.heartbeat_period;
+                silence.as_mut().reset(state.heartbeat_due);
+                sender.let_go();
                 if !waiting {
                     waiting = true;
                     guard.update(|attached| attached.state = SessionState::Waiting);
@@ -281,6 +294,15 @@ async fn run<S: AsyncRead + AsyncWrite + Frames + Unpin>(
             }
             Happened::Fed(fed) => {
                 let mut sent = Sent::default();
+                // What many share goes out as it is, unless this replica needs something else.
+                if let Ok(FeedState::Shared(Shared { framed, pads })) = &fed {
+                    let is_usual = batch.is_empty() && grace_over.is_none() && semi_sync.is_none();
+                    if is_usual && framed.has_small_pads_only() && state.take_all(framed, &mut sent) {
+                        sender.push_framed(framed, *pads).await?;
+                    } else {
+                        batch.extend(framed.events_with_pads(*pads));
+                    }
+                }
                 let mut questions = match &semi_sync {
                     Some(_) => Questions::of(feed.take_questions()),
                     None => Questions::default(),
@@ -332,7 +354,7 @@ async fn run<S: AsyncRead + AsyncWrite + Frames + Unpin>(
                     telemetry.caught_up();
                 }
                 match fed {
-                    Ok(FeedState::More) => {}
+                    Ok(FeedState::More | FeedState::Shared(_)) => {}
                     Ok(FeedState::EndOfStream) => {
                         sender.packet(&EOF_PACKET).await?;
                         return Ok(DumpEnd::Complete);
@@ -434,6 +456,22 @@ impl Progress {
         sent.transactions += u64::from(self.boundary.passes(&event, self.format.as_ref()));
         event
     }
+
+    /// Accounts for all of these events, if what they do is known. What nobody has looked at goes one by one, and so does what comes
+    /// before the first FORMAT_DESCRIPTION.
+    fn take_all(&mut self, framed: &Framed, sent: &mut Sent) -> bool {
+        let Some(effect) = framed.effect().filter(|effect| self.format.is_some() && effect.before == self.boundary)
+        else {
+            return false;
+        };
+        self.boundary = effect.after;
+        self.receiver.receive_all(&effect.stretch);
+        sent.events += framed.events().len() as u64;
+        sent.bytes += effect.bytes;
+        sent.newest = sent.newest.max(effect.newest);
+        sent.transactions += effect.transactions;
+        true
+    }
 }
 
 /// One batch, for the counters.
@@ -474,17 +512,7 @@ impl<'a, S: AsyncWrite + Frames + Unpin> Sender<'a, S> {
         let (raw, marker) = (event.raw(), head.bytes());
         for (header, range) in packet_ranges(raw.len() + marker.len(), self.sequence) {
             self.sequence = self.sequence.wrapping_add(1);
-            self.gathered.extend_from_slice(&header);
-            if range.start == 0 {
-                self.gathered.extend_from_slice(marker);
-            }
-            let part = range.start.saturating_sub(marker.len())..range.end - marker.len().min(range.end);
-            if part.len() < LARGE_EVENT {
-                self.gathered.extend_from_slice(&raw[part]);
-            } else {
-                self.large_bytes += part.len();
-                self.large.push((self.gathered.len(), raw.slice(part)));
-            }
+            self.large_bytes += frame(header, range, marker, raw, &mut self.gathered, &mut self.large);
         }
         if head == Head::Asking {
             self.sequence = SEQUENCE_AFTER_ACKNOWLEDGEMENT;
@@ -496,10 +524,31 @@ impl<'a, S: AsyncWrite + Frames + Unpin> Sender<'a, S> {
         if self.gathered.len() + self.large_bytes >= GATHER_BYTES { self.write().await } else { Ok(()) }
     }
 
+    /// Events that are framed already.
+    async fn push_framed(&mut self, framed: &Framed, pads: Option<u32>) -> Result<(), Stop> {
+        self.write().await?;
+        let mut copy = std::mem::take(&mut self.gathered);
+        for chunk in framed.chunks() {
+            let (between, sequence) = framed.copy(chunk, self.sequence, pads, &mut copy);
+            self.sequence = sequence;
+            self.write_parts(&copy, between).await?;
+        }
+        copy.clear();
+        self.gathered = copy;
+        Ok(())
+    }
+
     /// A packet that is no event.
     async fn packet(&mut self, payload: &[u8]) -> Result<(), Stop> {
         write_packet(&mut self.gathered, payload, &mut self.sequence);
         self.flush().await
+    }
+
+    /// An idle replica keeps no memory for what it was sent last.
+    fn let_go(&mut self) {
+        if self.gathered.is_empty() {
+            (self.gathered, self.large) = (Vec::new(), Vec::new());
+        }
     }
 
     async fn flush(&mut self) -> Result<(), Stop> {
@@ -509,16 +558,32 @@ impl<'a, S: AsyncWrite + Frames + Unpin> Sender<'a, S> {
 
     /// Everything so far, without putting it together.
     async fn write(&mut self) -> Result<(), Stop> {
-        let (gathered, large) = (std::mem::take(&mut self.gathered), std::mem::take(&mut self.large));
-        let mut slices = Vec::with_capacity(2 * large.len() + 1);
-        let mut from = 0;
-        for (at, event) in &large {
-            slices.push(IoSlice::new(&gathered[from..*at]));
-            slices.push(IoSlice::new(event));
-            from = *at;
+        if self.gathered.is_empty() {
+            return Ok(());
         }
-        slices.push(IoSlice::new(&gathered[from..]));
-        let mut left = &mut slices[..];
+        let (gathered, large) = (std::mem::take(&mut self.gathered), std::mem::take(&mut self.large));
+        self.write_parts(&gathered, Between { base: 0, large: &large }).await?;
+        (self.gathered, self.large, self.large_bytes) = (gathered, large, 0);
+        self.gathered.clear();
+        self.large.clear();
+        Ok(())
+    }
+
+    async fn write_parts(&mut self, gathered: &[u8], Between { base, large }: Between<'_>) -> Result<(), Stop> {
+        let (mut one, mut several) = ([IoSlice::new(gathered)], Vec::new());
+        let mut left = if large.is_empty() {
+            &mut one[..]
+        } else {
+            several.reserve_exact(2 * large.len() + 1);
+            let mut from = 0;
+            for (at, event) in large {
+                several.push(IoSlice::new(&gathered[from..at - base]));
+                several.push(IoSlice::new(event));
+                from = at - base;
+            }
+            several.push(IoSlice::new(&gathered[from..]));
+            &mut several[..]
+        };
         // Leading empty slices go, so that what is left is empty when nothing is.
         IoSlice::advance_slices(&mut left, 0);
         while !left.is_empty() {
@@ -528,15 +593,23 @@ impl<'a, S: AsyncWrite + Frames + Unpin> Sender<'a, S> {
             }
             IoSlice::advance_slices(&mut left, written);
         }
-        (self.gathered, self.large, self.large_bytes) = (gathered, large, 0);
-        self.gathered.clear();
-        self.large.clear();
         Ok(())
     }
 
     /// Progress within the time that a replica has to take some bytes.
     async fn limited<T>(&mut self, work: impl AsyncFnOnce(&mut S) -> io::Result<T>) -> Result<T, Stop> {
-        match timeout(self.write_timeout, work(self.socket)).await {
+        let mut work = pin!(work(self.socket));
+        // Mostly there is room at once, and no timer is needed.
+        let at_once = tokio::select! {
+            biased;
+            done = &mut work => Some(done),
+            () = ready(()) => None,
+        };
+        let done = match at_once {
+            Some(done) => Ok(done),
+            None => timeout(self.write_timeout, work).await,
+        };
+        match done {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(error)) => {
                 debug!(%error, "the connection to the replica failed");

@@ -14,6 +14,7 @@ mod compression;
 mod console;
 mod door;
 mod dump;
+mod framed;
 mod handshake;
 mod heartbeat;
 mod outlook;
@@ -41,6 +42,7 @@ use seldom::Seldom;
 use turned_away::TurnedAway;
 
 pub use backend::{Backend, BoxFuture, Feed, FeedState, ReplicaRequest, ReplicaSession, ReplicaStart, Standing};
+pub use framed::{Framed, Outline, Shared};
 pub use registry::{Attached, Registry, SessionState};
 pub use session::serve_connection;
 pub use tls::ServerTls;

@@ -64,6 +64,8 @@ pub struct Attached {
     pub program: Option<String>,
     /// Whether the connection is inside TLS.
     pub tls: bool,
+    /// The number of its stream, in the order in which streams were requested; 0 before it has requested one.
+    pub(crate) stream: u64,
 }
 
 impl Attached {
@@ -78,6 +80,8 @@ impl Attached {
 pub struct Registry {
     started: Instant,
     last_thread_id: AtomicU32,
+    /// How many streams have been requested.
+    requested: Mutex<u64>,
     sessions: DashMap<u32, Arc<Entry>>,
     /// Sessions that are told to end have to make room for another configuration; the process goes on.
     reloads: AtomicBool,
@@ -89,6 +93,7 @@ impl Registry {
         Arc::new(Self {
             started: Instant::now(),
             last_thread_id: AtomicU32::new(0),
+            requested: Mutex::new(0),
             sessions: DashMap::new(),
             reloads: AtomicBool::new(false),
         })
@@ -138,8 +143,9 @@ impl Registry {
         }
     }
 
-    /// Looks for other streams of the listener whose replica has the uuid or the server id of this one, and ends those that a
-    /// real source would end: an older one of the same uuid, or of the same server id where there is no uuid. Gives them back.
+    /// Looks for older streams of the listener whose replica has the uuid or the server id of this one, and ends those that a
+    /// real source would end: one of the same uuid, or of the same server id where there is no uuid. Gives them back. A newer one has
+    /// ended this one, or is about to: of two that come at the same time exactly one stays.
     ///
     /// Connections of one server from one machine are its channels, or an old connection that has not been closed yet: they are left
     /// alone.
@@ -150,7 +156,7 @@ impl Registry {
             let other = entry.snapshot();
             let streams =
                 matches!(other.state, SessionState::Opening | SessionState::Streaming | SessionState::Waiting);
-            if other.thread_id == own.thread_id || other.listener != own.listener || !streams {
+            if other.listener != own.listener || !streams || other.stream >= own.stream {
                 continue;
             }
             let same_id = own.server_id != 0 && own.server_id == other.server_id;
@@ -189,6 +195,7 @@ impl Registry {
             version: None,
             program: None,
             tls: false,
+            stream: 0,
         };
         let entry = Arc::new(Entry {
             listener: listener.to_owned(),
@@ -246,6 +253,18 @@ impl Guard {
     /// Changes what is known.
     pub(crate) fn update(&self, change: impl FnOnce(&mut Attached)) {
         change(&mut self.entry.attached.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// The connection requests its stream. Of two streams, the one with the larger number finds the other one.
+    pub(crate) fn requests_stream(&self, server_id: u32, uuid: Option<&str>) {
+        let mut requested = self.registry.requested.lock().unwrap_or_else(PoisonError::into_inner);
+        *requested += 1;
+        self.update(|attached| {
+            attached.state = SessionState::Opening;
+            attached.stream = *requested;
+            attached.server_id = server_id;
+            attached.uuid = uuid.map(str::to_owned);
+        });
     }
 
     /// Becomes ready when another replica with the same identity has attached; says from where.
@@ -316,11 +335,7 @@ mod tests {
             let (one, other) = (registry.enter("a", peer()), registry.enter("a", elsewhere));
             let stranger = registry.enter("b", elsewhere);
             for (guard, (server_id, uuid)) in [(&one, older), (&stranger, older), (&other, newer)] {
-                guard.update(|attached| {
-                    attached.server_id = server_id;
-                    attached.uuid = uuid.map(str::to_owned);
-                    attached.state = SessionState::Streaming;
-                });
+                guard.requests_stream(server_id, uuid);
             }
             let found = registry.supersede(&other);
             let found: Vec<_> = found.iter().map(|duplicate| (duplicate.same_uuid, duplicate.ended)).collect();
@@ -336,13 +351,29 @@ mod tests {
         let registry = Registry::new();
         let guards = [registry.enter("a", peer()), registry.enter("a", peer())];
         for guard in &guards {
-            guard.update(|attached| {
-                attached.server_id = 7;
-                attached.uuid = Some("a".to_owned());
-                attached.state = SessionState::Waiting;
-            });
+            guard.requests_stream(7, Some("a"));
         }
         assert!(registry.supersede(&guards[1]).is_empty());
+    }
+
+    #[test]
+    fn of_two_streams_that_come_at_the_same_time_the_newer_one_stays() {
+        let registry = Registry::new();
+        let first = registry.enter("a", peer());
+        let second = registry.enter("a", SocketAddr::from(([127, 0, 0, 2], 40000)));
+        // The connection that came first may ask last.
+        for [older, newer] in [[&first, &second], [&second, &first]] {
+            let ended = |guard: &Guard| guard.superseded().borrow().is_some();
+            for guard in [older, newer] {
+                guard.entry.superseded.send_replace(None);
+                guard.requests_stream(7, Some("a"));
+            }
+            // Both are there before either looks.
+            assert!(registry.supersede(older).is_empty());
+            assert!(!ended(older) && !ended(newer));
+            assert_eq!(registry.supersede(newer).len(), 1);
+            assert!(ended(older) && !ended(newer));
+        }
     }
 
     #[test]

@@ -462,11 +462,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
             uuid: replica.uuid.clone(),
             version: replica.version.as_ref().map(|version| version.text.clone()),
         };
-        self.guard.update(|attached| {
-            attached.state = SessionState::Opening;
-            attached.server_id = server_id;
-            attached.uuid.clone_from(&replica.uuid);
-        });
+        self.guard.requests_stream(server_id, replica.uuid.as_deref());
         info!(
             listener = %self.listener.config.name, peer = %self.peer, thread_id = self.guard.thread_id(), server_id,
             version = identity.version.as_deref().map(|version| Escaped(version).to_string()),

@@ -124,6 +124,12 @@ impl SourceFacts {
         Ok(Self::of(client.version().clone(), variables))
     }
 
+    /// The statement that says where the server's log ends. MySQL 8.2 brought the new spelling and 8.4 removed the old one; MariaDB
+    /// keeps the old one.
+    pub fn log_status_statement(&self) -> &'static str {
+        if self.version.is_mysql_since(80200) { "SHOW BINARY LOG STATUS" } else { "SHOW MASTER STATUS" }
+    }
+
     /// The facts in a server's variables, names in lower case.
     pub fn of(version: ServerVersion, variables: BTreeMap<String, String>) -> Self {
         let get = |name: &str| variables.get(name).map(String::as_str);

@@ -22,6 +22,7 @@ mod repointed;
 mod resets;
 mod semi_sync;
 mod serve;
+mod slow;
 mod stuck;
 mod tagged;
 mod tail;

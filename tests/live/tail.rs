@@ -222,7 +222,8 @@ async fn a_stuck_replica_falls_off_the_tail_and_comes_back_without_a_difference(
             stage.mark().await;
             let began = Instant::now();
             stage.reached(&stage.replicas[0]).await;
-            assert!(began.elapsed() < Duration::from_secs(10), "the other replica waits for the stuck one");
+            // Who waits for the stuck one goes on when that is cut, after 60 seconds.
+            assert!(began.elapsed() < Duration::from_secs(45), "the other replica waits for the stuck one");
         }
     }
     stage.link.heal();

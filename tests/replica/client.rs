@@ -157,6 +157,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
+    /// Whether the connection comes to its end, whatever comes before it.
+    pub(crate) async fn leaves_off(&mut self) -> bool {
+        tokio::time::timeout(PATIENCE, self.stream.read_to_end(&mut Vec::new())).await.is_ok()
+    }
+
     /// Whether nothing more comes and the connection is at its end.
     pub(crate) async fn is_cut(&mut self) -> bool {
         let mut rest = Vec::new();

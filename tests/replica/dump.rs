@@ -145,6 +145,24 @@ async fn a_feed_that_wakes_up_for_nothing_does_not_put_heartbeats_off() {
 }
 
 #[tokio::test]
+async fn a_feed_that_always_has_something_for_others_keeps_neither_heartbeats_nor_the_end_back() {
+    let mut stage = Stage::with(|config| config.limits.ending_grace = Duration::from_millis(100));
+    let (mut client, _, script) = attach(&mut stage, &[CHECKSUMS, HEARTBEATS], 0).await;
+    script.events(&[rotate(FILE, 120, CRC32), format(), begin()[0].clone()]);
+    for _ in 0..3 {
+        client.event().await;
+    }
+    script.never_wait();
+    let mut is_heartbeat = false;
+    for _ in 0..3 {
+        is_heartbeat = client.event().await[4] == 27;
+    }
+    assert!(is_heartbeat);
+    stage.end();
+    assert!(client.leaves_off().await, "the transaction's end does not come");
+}
+
+#[tokio::test]
 async fn who_has_all_that_an_idle_source_has_is_not_behind() {
     let mut stage = Stage::new();
     let (mut client, _, script) = attach(&mut stage, &[CHECKSUMS], 0).await;

@@ -21,6 +21,8 @@ use tokio::task::JoinHandle;
 /// What the feed does next.
 pub(crate) enum Step {
     Events(Vec<Event>),
+    /// From here on there is always something, and nothing that the replica sees.
+    NeverWait,
     End,
     Fail(Fault),
 }
@@ -31,6 +33,10 @@ pub(crate) struct Script(mpsc::UnboundedSender<Step>);
 impl Script {
     pub(crate) fn events(&self, events: &[Event]) {
         assert!(self.0.send(Step::Events(events.to_vec())).is_ok(), "the feed is read");
+    }
+
+    pub(crate) fn never_wait(&self) {
+        assert!(self.0.send(Step::NeverWait).is_ok(), "the feed is read");
     }
 
     pub(crate) fn end(&self) {
@@ -50,16 +56,26 @@ impl Script {
 struct ScriptedFeed {
     /// The last step had no events.
     idle: bool,
+    never_waits: bool,
     steps: mpsc::UnboundedReceiver<Step>,
 }
 
 impl Feed for ScriptedFeed {
     fn next<'a>(&'a mut self, out: &'a mut Vec<Event>) -> BoxFuture<'a, Result<FeedState, Fault>> {
         Box::pin(async move {
+            if self.never_waits {
+                // As a socket does: others get their turn after a while.
+                tokio::task::consume_budget().await;
+                return Ok(FeedState::More);
+            }
             match self.steps.recv().await {
                 Some(Step::Events(mut events)) => {
                     self.idle = events.is_empty();
                     out.append(&mut events);
+                    Ok(FeedState::More)
+                }
+                Some(Step::NeverWait) => {
+                    self.never_waits = true;
                     Ok(FeedState::More)
                 }
                 Some(Step::End) | None => Ok(FeedState::EndOfStream),
@@ -105,7 +121,7 @@ impl Backend for ScriptedBackend {
     fn open(&self, request: ReplicaRequest) -> BoxFuture<'_, Result<Box<dyn Feed>, Fault>> {
         let (sender, steps) = mpsc::unbounded_channel();
         assert!(self.opened.send((request, Script(sender))).is_ok(), "the test waits for streams");
-        Box::pin(async { Ok(Box::new(ScriptedFeed { idle: false, steps }) as Box<dyn Feed>) })
+        Box::pin(async { Ok(Box::new(ScriptedFeed { idle: false, never_waits: false, steps }) as Box<dyn Feed>) })
     }
 
     fn reconsider<'a>(&'a self, _: &'a ReplicaRequest) -> BoxFuture<'a, Result<(), Fault>> {

@@ -14,6 +14,7 @@ pub(crate) mod replica;
 pub(crate) mod routes;
 pub(crate) mod server;
 pub(crate) mod sql;
+pub(crate) mod thin;
 pub(crate) mod workload;
 
 /// The value, or nothing after a line that says why the test is skipped. With `REPLPROXY_REQUIRE_SERVERS=1` that is a failure.
