@@ -18,8 +18,18 @@ use super::verdict::{Action, ObjectVerdict, Reason, Verdict};
 const ALWAYS_THERE: [&str; 2] = ["information_schema", "performance_schema"];
 
 /// Kinds that can name objects which the finder does not look for: they go out as they are.
-const NAMES_UNREAD: [&str; 7] =
-    ["grant", "revoke", "flush", "import", "execute_immediate", "execute_sql", "prepare_sql"];
+const NAMES_UNREAD: [&str; 10] = [
+    "grant",
+    "revoke",
+    "flush",
+    "import",
+    "execute_immediate",
+    "execute_sql",
+    "prepare_sql",
+    "create_library",
+    "alter_library",
+    "drop_library",
+];
 
 /// Judges one statement by the objects that it names. Pure, and linear in their number.
 pub fn judge(rules: &RuleSet, statement: &Statement, sql: &[u8], context: &Context<'_>) -> Verdict {
