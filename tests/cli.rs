@@ -109,6 +109,10 @@ fn status_object(healthy: bool) -> Value {
         "sources": [{ "name": "primary", "endpoint": "127.0.0.1:3306", "failover": ["db2:3306"], "in_use": "db2:3306", "last_contact": null, "version": null, "server_id": null, "server_uuid": null }],
         "replicas": []
     });
+    // More fields than one call of the macro takes.
+    status["routes"][0]["semi_sync_connections"] = json!(0);
+    status["routes"][0]["acknowledgements"] = json!(0);
+    status["sources"][0]["semi_sync"] = Value::Null;
     status["routes"][0]["errors"] = errors;
     status["sources"][0]["error"] = source_error;
     status
