@@ -3,8 +3,7 @@
 //! 0 for the length before compression is carried as it is. Frames and packets begin and end where they like.
 //!
 //! Numbers go on from the last frame in either direction, and a client begins a command with 0 (`net_clear` of the servers). Nobody
-//! looks at the numbers of the packets inside. A semi-synchronous replica begins with 0 for each acknowledgement, whenever that is read,
-//! and counts what comes after the event that asked for it from 1: there a frame has to end, and the number comes from [`Frames`].
+//! looks at the numbers of the packets inside. Semi-synchronous replication is not offered over it.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::pin::Pin;
@@ -81,25 +80,13 @@ fn broken(text: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
-/// A stream that may be in frames with numbers of their own.
-pub(crate) trait Frames {
-    /// Whether it is.
-    fn has_frames(&self) -> bool;
-
-    /// The next frame that goes out has this number, and those after it go on from there, whatever comes in. To be called between a
-    /// flush and a write.
-    fn number_frames_from(&mut self, number: u8);
-}
-
 /// A stream in frames over another one. What was written goes out with the flush at the latest.
 #[derive(Debug)]
 pub(crate) struct Compressed<S> {
     inner: S,
     compression: Compression,
-    /// Of the next frame that goes out.
+    /// Of the next frame in either direction.
     number: u8,
-    /// It goes on from the last frame that came in.
-    follows: bool,
     /// The header of the frame that comes, and how much of it is there.
     header: [u8; HEADER_LENGTH],
     header_got: usize,
@@ -121,7 +108,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Compressed<S> {
             inner,
             compression,
             number: 0,
-            follows: true,
             header: [0; HEADER_LENGTH],
             header_got: 0,
             body: Vec::new(),
@@ -168,9 +154,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Compressed<S> {
             length => self.compression.expand(&body, length)?,
         };
         self.plain_read = 0;
-        if self.follows {
-            self.number = self.header[3].wrapping_add(1);
-        }
+        self.number = self.header[3].wrapping_add(1);
         self.header_got = 0;
         Poll::Ready(Ok(true))
     }
@@ -220,16 +204,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Compressed<S> {
         self.out.clear();
         self.out_gone = 0;
         Poll::Ready(Ok(()))
-    }
-}
-
-impl<S> Frames for Compressed<S> {
-    fn has_frames(&self) -> bool {
-        true
-    }
-
-    fn number_frames_from(&mut self, number: u8) {
-        (self.number, self.follows) = (number, false);
     }
 }
 
@@ -360,17 +334,6 @@ mod tests {
             assert_eq!((header[3], stated), (number, if text.len() < WORTH_COMPRESSING { 0 } else { text.len() }));
             assert!(usize::from(body) <= text.len() && (stated == 0 || body < 100), "{header:?}");
             far.read_exact(&mut vec![0; body.into()]).await.expect("its body");
-        }
-        // A semi-synchronous replica: what it says in between changes no number.
-        near.number_frames_from(1);
-        for number in 1..=3 {
-            far.write_all(&[5, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 14]).await.expect("room");
-            near.read_exact(&mut command).await.expect("a frame");
-            near.write_all(b"short").await.expect("room");
-            near.flush().await.expect("room");
-            let mut frame = [0; HEADER_LENGTH + 5];
-            far.read_exact(&mut frame).await.expect("a frame");
-            assert_eq!(frame[3], number);
         }
     }
 

@@ -17,7 +17,6 @@ use tracing::debug;
 
 use super::boundary::Boundary;
 use super::command::code;
-use super::compression::Frames;
 use super::framed::{Between, Framed, Shared, frame};
 use super::handshake::{EOF_PACKET, err_packet};
 use super::heartbeat::{Layout, heartbeat};
@@ -177,7 +176,7 @@ fn is_purged(words: &str) -> bool {
 }
 
 /// Serves one stream to its end. `sequence` is the number of the first packet. A connection that fails is a client that left.
-pub(crate) async fn stream<S: AsyncRead + AsyncWrite + Frames + Unpin>(
+pub(crate) async fn stream<S: AsyncRead + AsyncWrite + Unpin>(
     socket: &mut S,
     sequence: u8,
     feed: &mut dyn Feed,
@@ -199,7 +198,7 @@ enum Stop {
     Failed(Fault),
 }
 
-async fn run<S: AsyncRead + AsyncWrite + Frames + Unpin>(
+async fn run<S: AsyncRead + AsyncWrite + Unpin>(
     socket: &mut S,
     sequence: u8,
     feed: &mut dyn Feed,
@@ -502,7 +501,7 @@ struct Sender<'a, S> {
     write_timeout: Duration,
 }
 
-impl<'a, S: AsyncWrite + Frames + Unpin> Sender<'a, S> {
+impl<'a, S: AsyncWrite + Unpin> Sender<'a, S> {
     fn new(socket: &'a mut S, sequence: u8, write_timeout: Duration) -> Self {
         Self { socket, sequence, gathered: Vec::new(), large: Vec::new(), large_bytes: 0, write_timeout }
     }
@@ -516,10 +515,6 @@ impl<'a, S: AsyncWrite + Frames + Unpin> Sender<'a, S> {
         }
         if head == Head::Asking {
             self.sequence = SEQUENCE_AFTER_ACKNOWLEDGEMENT;
-            if self.socket.has_frames() {
-                self.flush().await?;
-                self.socket.number_frames_from(SEQUENCE_AFTER_ACKNOWLEDGEMENT);
-            }
         }
         if self.gathered.len() + self.large_bytes >= GATHER_BYTES { self.write().await } else { Ok(()) }
     }

@@ -119,15 +119,22 @@ async fn attend<S>(
                 attached.tls = visitor.tls;
             });
             let asker = Arc::new(Mutex::new(visitor.asker));
+            // How a replica numbers what it says in between and what it reads after that differs between releases once frames have
+            // numbers, too: such a replica stays asynchronous.
+            let mut packets = visitor.packets;
+            let facts = match packets.stream_mut().has_frames() {
+                true => Arc::new(outlook.facts.without_semi_sync()),
+                false => outlook.facts,
+            };
             let mut session = Session {
                 listener,
                 guard,
-                facts: outlook.facts,
+                facts,
                 trouble: outlook.trouble,
                 peer,
                 version: visitor.version,
                 asker,
-                packets: visitor.packets,
+                packets,
             };
             if let Err(fault) = session.run(ending).await {
                 warn!(

@@ -13,7 +13,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
-use super::compression::{Compressed, Frames};
+use super::compression::Compressed;
 use crate::fault::{Code, Fault};
 
 /// The files in `state_dir` that keep a generated certificate.
@@ -137,15 +137,10 @@ pub(crate) enum ClientStream<S> {
     Compressed(Box<Compressed<Self>>),
 }
 
-impl<S> Frames for ClientStream<S> {
-    fn has_frames(&self) -> bool {
+impl<S> ClientStream<S> {
+    /// Whether the packets are in frames that have numbers of their own.
+    pub(crate) fn has_frames(&self) -> bool {
         matches!(self, Self::Compressed(_))
-    }
-
-    fn number_frames_from(&mut self, number: u8) {
-        if let Self::Compressed(stream) = self {
-            stream.number_frames_from(number);
-        }
     }
 }
 

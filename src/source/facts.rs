@@ -159,6 +159,15 @@ impl SourceFacts {
         SEMI_SYNC_VARIABLES.iter().find_map(|name| self.variable(name)).map(is_on)
     }
 
+    /// The same source for a replica that is not to ask for semi-synchronous replication.
+    pub fn without_semi_sync(&self) -> Self {
+        let mut facts = self.clone();
+        for name in SEMI_SYNC_VARIABLES {
+            facts.variables.remove(name);
+        }
+        facts
+    }
+
     /// For how many replicas each of its transactions waits.
     pub fn semi_sync_replicas(&self) -> u32 {
         let names = ["rpl_semi_sync_source_wait_for_replica_count", "rpl_semi_sync_master_wait_for_slave_count"];

@@ -123,6 +123,13 @@ fn replicas_are_offered_semi_synchronous_replication_where_the_source_has_it() {
             ("SELECT @@global.rpl_semi_sync_source_enabled", "ERR 1193"),
         ],
     );
+    check(
+        &mysql().without_semi_sync(),
+        &[
+            ("SHOW VARIABLES LIKE '%semi_sync%'", "2 column(s): "),
+            ("SELECT @@global.rpl_semi_sync_source_enabled", "ERR 1193"),
+        ],
+    );
     // Under either name: replicas ask for the one that they know.
     check(
         &mysql(),
