@@ -118,7 +118,7 @@ catalogue! {
         "restore the old rules, or let the replica apply what it has and point it at that place in the source's own file: the message names \
          it, or `replproxy status` in the replica's line (last whole transaction)";
     ReplicaCommand = "RPX-3007", Replica, "a command that the proxy does not serve",
-        "send it to the source; the proxy answers replicas and the few statements in the README";
+        "send it to the source; the proxy answers replicas and the few statements under \"What clients are answered\" in the README";
     ReplicaUnfit = "RPX-3008", Replica, "the replica cannot read what the source writes",
         "see the table of supported pairs";
     PositionTooLarge = "RPX-3009", Replica, "a place beyond 4 GiB, which file and position cannot name",

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -28,6 +29,7 @@ pub(super) struct RouteFeed {
     source_name: String,
     facts: Arc<SourceFacts>,
     events: EventStream,
+    opened: Instant,
     stream: Stream,
     telemetry: Arc<RouteTelemetry>,
     seek: Option<Seek>,
@@ -38,6 +40,9 @@ pub(super) struct RouteFeed {
     whole: u64,
     /// The end of the last whole transaction that was put out, in the source's file and as it is served.
     ended: Option<(u64, u64)>,
+    /// The replica has all that lies before the source's position: by GTID it may be far ahead of where the stream begins, and only
+    /// what the source sends, or a heartbeat, tells.
+    settled: bool,
     /// The source's last word was a heartbeat.
     idle: bool,
     follows_gtid: bool,
@@ -50,6 +55,8 @@ pub(super) struct RouteFeed {
     rendering: Option<Arc<Rendering>>,
     /// Time of the FORMAT_DESCRIPTION of the source's file.
     created: u32,
+    /// The same of the file that the replica's position belongs to, until the source's file has been seen.
+    expected: Option<u32>,
     /// Name of the source's file, as it stands in places.
     file: Arc<[u8]>,
     last: Option<Last>,
@@ -89,6 +96,8 @@ pub(super) struct Parts {
     /// Of the server that the stream comes from.
     pub(super) facts: Arc<SourceFacts>,
     pub(super) events: EventStream,
+    /// The stream's connection was opened after this time.
+    pub(super) opened: Instant,
     pub(super) primed: VecDeque<Received>,
     /// The source takes the proxy for a semi-synchronous replica.
     pub(super) semi_sync: bool,
@@ -116,6 +125,7 @@ impl RouteFeed {
             _upstream: parts.telemetry.upstream(parts.semi_sync),
             rendering: parts.rendering,
             created: 0,
+            expected: None,
             last: None,
             file: Arc::default(),
             place: None,
@@ -123,6 +133,7 @@ impl RouteFeed {
             source_name: parts.source_name,
             facts: parts.facts,
             events: parts.events,
+            opened: parts.opened,
             stream: parts.stream,
             telemetry: parts.telemetry,
             seek,
@@ -131,6 +142,7 @@ impl RouteFeed {
             whole: 0,
             ended: None,
             idle: false,
+            settled: !follows_gtid,
             follows_gtid,
             primed: parts.primed,
             questions: parts.questions,
@@ -149,6 +161,38 @@ impl RouteFeed {
     /// Its `host:port`.
     pub(super) fn server(&self) -> &str {
         self.events.peer()
+    }
+
+    /// The stream's connection was opened after this time.
+    pub(super) fn opened(&self) -> Instant {
+        self.opened
+    }
+
+    /// When the source's file was begun, as it says (seconds since 1970); 0 before that is known.
+    pub(super) fn created(&self) -> u32 {
+        self.created
+    }
+
+    /// The position that was asked for belongs to the file that was begun at this time; 0 where that is not known.
+    pub(super) fn expect_file_of(&mut self, created: u32) {
+        self.expected = Some(created).filter(|created| *created != 0);
+    }
+
+    /// Whether the source's file is the one that the position belongs to. A RESET begins files anew under the names of the former
+    /// ones, and the new events may well end at the same positions.
+    fn check_file(&mut self, header: &Header) -> Result<(), Fault> {
+        let Some(expected) = self.expected.take().filter(|expected| *expected != header.timestamp) else {
+            return Ok(());
+        };
+        let file = String::from_utf8_lossy(&self.stream.source_position().file).into_owned();
+        let message = format!(
+            "{} was begun anew at the source, at {} instead of {} (RESET): the replica's position belongs to the former one. To take it for a \
+             position of the new one, restart the proxy",
+            crate::telemetry::Escaped(&file),
+            time(header.timestamp),
+            time(expected)
+        );
+        Err(Fault::new(Code::ReplicaPosition, message))
     }
 
     /// The number that the stream's connection has there.
@@ -226,7 +270,11 @@ impl RouteFeed {
         Some(Standing {
             server: self.events.peer(),
             source: (&self.stream.source_position().file, source),
-            served: (&self.stream.served_position().file, served),
+            // By GTID a receiver counts from anywhere until a heartbeat tells it the source's position.
+            served: match self.follows_gtid {
+                true => (&self.stream.source_position().file, source),
+                false => (&self.stream.served_position().file, served),
+            },
         })
     }
 
@@ -364,6 +412,9 @@ impl RouteFeed {
     fn take(&mut self, raw: Bytes, out: &mut Vec<Event>) -> Result<(), Fault> {
         let header = Header::read(&raw).ok();
         if let Some(header) = &header {
+            if header.event_type == EventType::FORMAT_DESCRIPTION {
+                self.check_file(header)?;
+            }
             self.remember(&raw, header);
         }
         self.idle =
@@ -398,7 +449,8 @@ impl RouteFeed {
         }
         self.look_for_place(start, pushed.as_ref().is_ok_and(|step| step.boundary), out)?;
         let step = pushed.map_err(|Stop { fault, .. }| fault)?;
-        self.stands(step.boundary);
+        self.settled |= header.is_some_and(|header| is_of_a_group(&header));
+        self.stands(step.boundary, beat.map_or(0, |beat| beat.log_pos.into()));
         self.last = header.map(|header| Last { header, raw_end, beat: beat.map(|beat| u64::from(beat.log_pos)) });
         self.note_place(out.len());
         self.ask(out.len());
@@ -412,11 +464,13 @@ impl RouteFeed {
         }
     }
 
-    fn stands(&mut self, boundary: bool) {
+    /// `beat`: how far the source has come in the file at hand, by its heartbeat.
+    fn stands(&mut self, boundary: bool, beat: u64) {
         self.boundary = boundary;
-        if boundary {
+        self.settled |= beat > 0;
+        if boundary && self.settled {
             let (source, served) = (self.stream.source_position(), self.stream.served_position());
-            self.ended = (!source.file.is_empty()).then_some((source.position, served.position));
+            self.ended = (!source.file.is_empty()).then_some((source.position.max(beat), served.position));
         }
     }
 
@@ -425,7 +479,7 @@ impl RouteFeed {
         let start = out.len();
         let step = self.stream.pay(out);
         self.look_for_place(start, step.boundary, out)?;
-        self.stands(step.boundary);
+        self.stands(step.boundary, 0);
         self.note_place(out.len());
         self.ask(out.len());
         Ok(())
@@ -454,4 +508,26 @@ impl RouteFeed {
         let name = heartbeat.get(HEADER_LENGTH..heartbeat.len().saturating_sub(checksum));
         name.is_some_and(|name| name == self.stream.source_position().file)
     }
+}
+
+/// Whether an event belongs to a transaction, rather than to the file that it is in or to the stream.
+fn is_of_a_group(header: &Header) -> bool {
+    header.flags & flags::ARTIFICIAL == 0
+        && !matches!(
+            header.event_type,
+            EventType::ROTATE
+                | EventType::FORMAT_DESCRIPTION
+                | EventType::PREVIOUS_GTIDS
+                | EventType::MARIADB_GTID_LIST
+                | EventType::BINLOG_CHECKPOINT
+                | EventType::START_ENCRYPTION
+                | EventType::STOP
+                | EventType::HEARTBEAT
+                | EventType::HEARTBEAT_V2
+        )
+}
+
+/// Seconds since 1970 as people read them.
+fn time(seconds: u32) -> impl std::fmt::Display {
+    humantime::format_rfc3339_seconds(std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds.into()))
 }

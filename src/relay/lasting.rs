@@ -22,13 +22,24 @@ use super::acks::Confirmation;
 use super::feed::RouteFeed;
 use super::place::{Place, Rendering};
 use super::progress::Progress;
-use super::servers::{Known, Servers, identity};
+use super::servers::{Known, Servers, Stretch, identity};
 use super::{Asker, Core};
 
 /// A source that is away for longer is the replica's to know about: its connection is closed.
 const RECONNECT_LIMIT: Duration = Duration::from_secs(60);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// A stream's connection to a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Connection {
+    /// The server's identity.
+    pub(super) server: String,
+    /// The connection's number there.
+    pub(super) thread_id: u32,
+    /// It was opened after this time.
+    pub(super) opened: Instant,
+}
 
 enum State {
     Streaming(Box<RouteFeed>),
@@ -43,14 +54,16 @@ pub(super) struct Reopening {
 }
 
 impl Reopening {
-    /// Asks for a stream again until it comes or the time is up. `fault` is why the last one ended, where it was lost.
+    /// Asks for a stream again until it comes or the time is up. `created` is when the file was begun in which it stood, 0 where
+    /// that is not known; `fault` is why the last one ended, where it was lost.
     pub(super) fn begin(
         core: &Arc<Core>,
         request: ReplicaRequest,
         before: &Arc<SourceFacts>,
+        created: u32,
         fault: Option<Fault>,
     ) -> Self {
-        Self { task: tokio::spawn(again(Arc::clone(core), request, Arc::clone(before), fault)) }
+        Self { task: tokio::spawn(again(Arc::clone(core), request, Arc::clone(before), created, fault)) }
     }
 
     /// Waits for the stream. Cancel-safe.
@@ -81,6 +94,10 @@ pub(super) struct LastingFeed {
     epoch: u32,
     /// A question of this feed's own, with the number of events before it.
     question: Option<(usize, u64)>,
+    /// When the stream at hand was begun.
+    since: Instant,
+    /// When the file was begun in which the last stream stood; 0 where that is not known.
+    file_created: u32,
 }
 
 impl LastingFeed {
@@ -88,7 +105,18 @@ impl LastingFeed {
         let progress = Progress::of(&request.start);
         let facts = Arc::clone(feed.facts());
         let state = State::Streaming(Box::new(feed));
-        Self { core, request, facts, progress, state, notes_places: false, epoch: 0, question: None }
+        Self {
+            core,
+            request,
+            facts,
+            progress,
+            state,
+            notes_places: false,
+            epoch: 0,
+            question: None,
+            since: Instant::now(),
+            file_created: 0,
+        }
     }
 
     /// The server that the replica's handshake was about.
@@ -96,9 +124,15 @@ impl LastingFeed {
         &self.facts
     }
 
-    /// At which server the stream's connection has which number.
-    pub(super) fn connection(&self) -> Option<(String, u32)> {
-        self.feed().map(|feed| (identity(feed.facts()), feed.thread_id()))
+    /// The stream's connection.
+    pub(super) fn connection(&self) -> Option<Connection> {
+        let feed = self.feed()?;
+        Some(Connection { server: identity(feed.facts()), thread_id: feed.thread_id(), opened: feed.opened() })
+    }
+
+    /// See [`RouteFeed::created`].
+    pub(super) fn created(&self) -> u32 {
+        self.feed().map_or(0, RouteFeed::created)
     }
 
     /// The identity of the server that the stream comes from.
@@ -194,6 +228,7 @@ impl LastingFeed {
                 if self.notes_places {
                     feed.note_places();
                 }
+                self.since = Instant::now();
                 self.state = State::Streaming(Box::new(feed));
                 Ok(FeedState::More)
             }
@@ -221,8 +256,13 @@ impl LastingFeed {
             State::Streaming(feed) => feed.answer(number),
             State::Confirming(confirmation, fault) if confirmation.is_given_by(number) => {
                 let fault = Some(fault.clone());
-                self.state =
-                    State::Reconnecting(Reopening::begin(&self.core, self.request.clone(), &self.facts, fault));
+                self.state = State::Reconnecting(Reopening::begin(
+                    &self.core,
+                    self.request.clone(),
+                    &self.facts,
+                    self.file_created,
+                    fault,
+                ));
             }
             State::Reconnecting(_) | State::Confirming(..) => {}
         }
@@ -254,10 +294,11 @@ impl LastingFeed {
         self.request = request.clone();
         self.epoch = self.epoch.wrapping_add(1);
         // The old stream ends here, so that its identity is free for the new one.
+        self.file_created = self.created();
         self.state = if request.replica.semi_sync && !seeking {
             State::Confirming(Confirmation::new(&self.core.questions), fault)
         } else {
-            State::Reconnecting(Reopening::begin(&self.core, request, &self.facts, Some(fault)))
+            State::Reconnecting(Reopening::begin(&self.core, request, &self.facts, self.file_created, Some(fault)))
         };
         Ok(FeedState::More)
     }
@@ -285,8 +326,10 @@ impl LastingFeed {
             && !feed.is_seeking()
             && !self.notes_places
         {
-            let to = feed.served_position().clone();
-            self.core.servers.left(&self.request.replica, Known::of(feed.facts()), from.clone(), to);
+            let (from, to) = (from.clone(), feed.served_position().clone());
+            let (server, created) = (Known::of(feed.facts()), feed.created());
+            let stretch = Stretch { server, from, to, created, since: self.since };
+            self.core.servers.left(&self.request.replica, stretch);
         }
     }
 }
@@ -320,6 +363,7 @@ async fn again(
     core: Arc<Core>,
     request: ReplicaRequest,
     before: Arc<SourceFacts>,
+    created: u32,
     fault: Option<Fault>,
 ) -> Result<RouteFeed, Fault> {
     let (route, began) = (core.telemetry.route().to_owned(), Instant::now());
@@ -331,7 +375,10 @@ async fn again(
     }
     loop {
         match core.open(&request, Asker::Process).await {
-            Ok(feed) if Known::of(feed.facts()).is(&Known::of(&before)) => {
+            Ok(mut feed) if Known::of(feed.facts()).is(&Known::of(&before)) => {
+                if !by_gtid {
+                    feed.expect_file_of(created);
+                }
                 if last.is_some() {
                     info!(route, seconds = began.elapsed().as_secs_f32(), "the source is back: the stream goes on");
                 }

@@ -211,6 +211,7 @@ impl Core {
         let replica = request.replica.uuid.clone().unwrap_or_else(|| request.replica.server_id.to_string());
         let lease =
             self.identities.take(format!("{} {replica}", self.telemetry.route())).await.ok_or_else(exhausted)?;
+        let opened = Instant::now();
         let (mut client, facts) = self.connect(Some(request)).await?;
         let rules = if facts.lower_case_table_names == 0 {
             Arc::clone(&self.rules)
@@ -269,13 +270,14 @@ impl Core {
             checksum: events.negotiated_checksum(),
             length_buffer: MAX_LENGTH_BUFFER,
         };
-        Ok(RouteFeed::new(Parts {
+        let mut feed = RouteFeed::new(Parts {
             semi_sync: is_semi_sync(request, &facts),
             facts,
             questions: Arc::clone(&self.questions),
             rendering: (!has_end(request)).then(|| Arc::new(shared)),
             source_name: self.source_name.clone(),
             events,
+            opened,
             primed,
             stream: self.journaled(
                 Stream::new(rules, options).with_xa_memory(self.xa.clone()).with_replica_version(version),
@@ -287,7 +289,14 @@ impl Core {
             identity: lease,
             replica: vendor,
             index: by_position.then(|| (Arc::clone(&self.index), rendering)),
-        }))
+        });
+        if asker == Asker::Replica
+            && let ReplicaStart::FilePosition(at) = &request.start
+            && let Some(created) = self.servers.file_of(&request.replica, at)
+        {
+            feed.expect_file_of(created);
+        }
+        Ok(feed)
     }
 
     /// How large one of the source's files is; nothing where the source does not say (REPLICATION CLIENT is needed for it).
@@ -496,17 +505,11 @@ mod tests {
 
     fn asked(start: ReplicaStart, skip_replication: bool, semi_sync: bool) -> ReplicaRequest {
         let replica = ReplicaSession {
-            server_id: 7,
-            uuid: None,
-            version: None,
             vendor: Vendor::MariaDb,
-            checksum: None,
-            heartbeat_period: Duration::ZERO,
             gtid_variables: vec![("slave_connect_state".to_owned(), "0-1-5".to_owned())],
             skip_replication,
             semi_sync,
-            peer: ([127, 0, 0, 1], 9).into(),
-            thread_id: 1,
+            ..ReplicaSession::of_a_test(7)
         };
         ReplicaRequest { replica, start, flags: 0, non_blocking: false }
     }

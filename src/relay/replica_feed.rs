@@ -3,7 +3,7 @@
 use std::future::ready;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 use tracing::{debug, info};
@@ -24,7 +24,7 @@ use super::lasting::{LastingFeed, Reopening};
 use super::place::Place;
 use super::progress::Progress;
 use super::ring::{Batch, Taken};
-use super::servers::Known;
+use super::servers::{Known, Stretch};
 use super::tail::Reader;
 
 /// A source that says nothing for so long may have nothing more for now.
@@ -62,6 +62,10 @@ struct Live {
     idle: bool,
     /// Where the source's stream stands after the last batch.
     place: Option<Place>,
+    /// Since when.
+    since: Instant,
+    /// The replica has all that lies before `place`.
+    settled: bool,
 }
 
 /// Whether a source ended a stream because another one came under its identity. The words are those of MySQL 5.6 to 9.x and MariaDB
@@ -83,6 +87,8 @@ pub(super) struct ReplicaFeed {
     /// Questions in what was put out last, each with the number of events before it.
     questions: Vec<(usize, u64)>,
     given: Given,
+    /// When the file was begun in which the replica stood when it left the tail; 0 where that is not known.
+    file_created: u32,
     _following: Option<Following>,
 }
 
@@ -99,6 +105,7 @@ impl ReplicaFeed {
             pause: CAUGHT_UP_PAUSE,
             questions: Vec::new(),
             given: Given::default(),
+            file_created: 0,
             _following: following,
         }
     }
@@ -107,8 +114,9 @@ impl ReplicaFeed {
     /// its own that stream does so.
     fn remember_place(&self) {
         if let (State::Live(live), ReplicaStart::FilePosition(from)) = (&self.state, &self.request.start) {
-            let to = live.receiver.at().clone();
-            self.core.servers.left(&self.request.replica, Known::of(&self.facts), from.clone(), to);
+            let (from, to) = (from.clone(), live.receiver.at().clone());
+            let (server, created) = (Known::of(&self.facts), live.created());
+            self.core.servers.left(&self.request.replica, Stretch { server, from, to, created, since: live.since });
         }
     }
 
@@ -234,6 +242,8 @@ impl ReplicaFeed {
             leaving_out: false,
             idle: false,
             place: feed.place().cloned(),
+            since: Instant::now(),
+            settled: feed.standing().is_some(),
         };
         let server_id = self.request.replica.server_id;
         debug!(route = self.core.telemetry.route(), server_id, "the replica is on the live tail");
@@ -280,6 +290,7 @@ impl ReplicaFeed {
         let Some(request) = live.progress.request(&self.request, live.receiver.at().clone()) else {
             return Err(Fault::new(Code::Internal, "what the replica has is not known"));
         };
+        self.file_created = live.created();
         self.remember_place();
         self.state = if request.replica.semi_sync {
             let confirmation = Confirmation::new(&self.core.questions);
@@ -292,7 +303,8 @@ impl ReplicaFeed {
 
     /// The stream of its own, from the end of what it has.
     fn reopen(&self, request: ReplicaRequest, fault: Option<Fault>) -> State {
-        State::Leaving(Reopening::begin(&self.core, request.clone(), &self.facts, fault), request)
+        let reopening = Reopening::begin(&self.core, request.clone(), &self.facts, self.file_created, fault);
+        State::Leaving(reopening, request)
     }
 }
 
@@ -303,6 +315,11 @@ impl Drop for ReplicaFeed {
 }
 
 impl Live {
+    /// When the source's file was begun in which the replica stands; 0 where that is not known.
+    fn created(&self) -> u32 {
+        self.place.as_ref().map_or(0, |place| place.created)
+    }
+
     /// What comes next, or the news that there is nothing more.
     async fn take(&mut self) -> Taken {
         loop {
@@ -343,7 +360,11 @@ impl Live {
             }
             match event.event_type() {
                 EventType::GTID | EventType::GTID_TAGGED => self.leaving_out = self.progress.has(event),
-                EventType::ROTATE | EventType::FORMAT_DESCRIPTION | EventType::PREVIOUS_GTIDS | EventType::STOP => {
+                EventType::ANONYMOUS_GTID
+                | EventType::ROTATE
+                | EventType::FORMAT_DESCRIPTION
+                | EventType::PREVIOUS_GTIDS
+                | EventType::STOP => {
                     self.leaving_out = false;
                 }
                 _ => {}
@@ -364,6 +385,7 @@ impl Live {
         }
         if let Some(place) = batch.place() {
             self.place = Some(place.clone());
+            self.settled = true;
         } else if !batch.events().is_empty() {
             self.place = None;
         }
@@ -403,14 +425,13 @@ impl Feed for ReplicaFeed {
     fn standing(&self) -> Option<Standing<'_>> {
         match &self.state {
             State::Private(feed) => feed.standing(),
-            State::Live(live) if live.whole => {
+            State::Live(live) if live.whole && live.settled => {
                 let place = live.place.as_ref()?;
-                let served = live.receiver.at();
-                Some(Standing {
-                    server: self.core.servers.in_use(live.progress.is_position()),
-                    source: (&place.file, place.source),
-                    served: (&served.file, served.position),
-                })
+                let (source, at) = ((&*place.file, place.source), live.receiver.at());
+                let by_position = live.progress.is_position();
+                // By GTID a receiver counts from anywhere until a heartbeat tells it the source's position.
+                let served = if by_position { (&*at.file, at.position) } else { source };
+                Some(Standing { server: self.core.servers.in_use(by_position), source, served })
             }
             State::Live(_) | State::Leaving(..) | State::Confirming(_) => None,
         }

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::binlog::Vendor;
 use crate::fault::{Code, Fault};
 use crate::gtid::{GtidSet, MariaDbPosition};
-use crate::pipeline::coordinates::FilePosition;
+use crate::pipeline::coordinates::{FIRST_POSITION, FilePosition};
 use crate::replica::backend::{ReplicaRequest, ReplicaSession, ReplicaStart};
 use crate::source::{Client, Endpoint, SourceError, SourceFacts};
 
@@ -61,10 +61,17 @@ struct Absence {
 
 /// What a replica by file and position was sent last, and whose it was.
 #[derive(Debug, Clone)]
-struct Stretch {
-    server: Known,
-    from: FilePosition,
-    to: FilePosition,
+pub(super) struct Stretch {
+    /// The server that it came from.
+    pub(super) server: Known,
+    /// Where the stream began.
+    pub(super) from: FilePosition,
+    /// Where it ended.
+    pub(super) to: FilePosition,
+    /// When the source's file at its end was begun, as that file says (seconds since 1970); 0 where that is not known.
+    pub(super) created: u32,
+    /// When the stream began: a stream that is taken leave of late does not hide a newer one.
+    pub(super) since: Instant,
 }
 
 /// A server that answers and fits.
@@ -266,16 +273,29 @@ impl Servers {
         now.duration_since(since) >= HOST_MAY_BE_AWAY
     }
 
-    /// A stream by file and position has ended: a replica that comes back into what it was sent wants the same server.
-    pub(super) fn left(&self, replica: &ReplicaSession, server: Known, from: FilePosition, to: FilePosition) {
+    /// When the file was begun in which a replica was sent what lies before the place that it asks for, if that is known.
+    pub(super) fn file_of(&self, replica: &ReplicaSession, at: &FilePosition) -> Option<u32> {
+        // Whoever asks for the start of a file has been sent nothing of it, or begins anew.
+        let key = key(replica).filter(|_| at.position > FIRST_POSITION)?;
+        let state = self.state();
+        let stretch = state.stretches.get(&key).filter(|stretch| stretch.holds(at))?;
+        Some(stretch.created).filter(|created| *created != 0)
+    }
+
+    /// A stream by file and position has ended: a replica that comes back into what it was sent wants the same server, and the same file.
+    pub(super) fn left(&self, replica: &ReplicaSession, mut stretch: Stretch) {
         let Some(key) = key(replica) else { return };
         let mut state = self.state();
+        if state.stretches.get(&key).is_some_and(|known| known.since > stretch.since) {
+            return;
+        }
         // A replica that goes on where it was is still in the stretch that it began earlier.
-        let from = match state.stretches.get(&key) {
-            Some(before) if before.server.is(&server) && before.holds(&from) => before.from.clone(),
-            _ => from,
-        };
-        let stretch = Stretch { server, from, to };
+        if let Some(before) = state.stretches.get(&key)
+            && before.server.is(&stretch.server)
+            && before.holds(&stretch.from)
+        {
+            stretch.from = before.from.clone();
+        }
         if state.stretches.insert(key.clone(), stretch).is_none() {
             state.order.push_back(key);
             if state.order.len() > MAX_STRETCHES
@@ -382,30 +402,34 @@ mod tests {
         Servers::new("primary".to_owned(), vec![endpoint(1), endpoint(2), endpoint(3)])
     }
 
-    fn replica(server_id: u32) -> ReplicaSession {
-        ReplicaSession {
-            server_id,
-            uuid: None,
-            version: None,
-            vendor: Vendor::MySql,
-            checksum: None,
-            heartbeat_period: Duration::ZERO,
-            gtid_variables: Vec::new(),
-            skip_replication: false,
-            semi_sync: false,
-            peer: ([127, 0, 0, 1], 9).into(),
-            thread_id: 1,
-        }
-    }
-
     fn at(file: &str, position: u64) -> FilePosition {
         FilePosition { file: file.into(), position }
+    }
+
+    fn stretch(since: Instant, created: u32) -> Stretch {
+        Stretch { server: server(A), from: at("bin.000006", 500), to: at("bin.000007", 900), created, since }
+    }
+
+    #[test]
+    fn the_file_of_a_stretch_is_known_and_an_older_stream_that_ends_late_does_not_hide_it() {
+        let (servers, start) = (servers(), Instant::now());
+        servers.left(&ReplicaSession::of_a_test(7), stretch(start + Duration::from_secs(1), 33));
+        servers.left(&ReplicaSession::of_a_test(7), stretch(start, 22));
+        let file_of = |id, place| servers.file_of(&ReplicaSession::of_a_test(id), &place);
+        assert_eq!(file_of(7, at("bin.000007", 900)), Some(33));
+        for (id, place) in [(8, at("bin.000007", 900)), (7, at("bin.000007", 4)), (7, at("bin.000007", 901))] {
+            assert_eq!(file_of(id, place), None);
+        }
+        servers.left(&ReplicaSession::of_a_test(7), stretch(start + Duration::from_secs(2), 0));
+        assert_eq!(file_of(7, at("bin.000007", 900)), None, "the last stream did not get to know its file");
     }
 
     #[test]
     fn a_position_is_taken_by_host_and_by_the_server_that_host_was() {
         let (servers, place) = (servers(), at("bin.000007", 900));
-        let admit = |index, identity| servers.admit(index, "127.0.0.1:2", &server(identity), &replica(7), &place);
+        let admit = |index, identity| {
+            servers.admit(index, "127.0.0.1:2", &server(identity), &ReplicaSession::of_a_test(7), &place)
+        };
         assert_eq!(admit(1, A).unwrap_err().code, Code::ServerChanged, "nobody knows yet whose positions these are");
         assert_eq!(admit(0, A), Ok(()));
         assert_eq!(admit(1, A), Ok(()), "the same server at another address");
@@ -415,8 +439,10 @@ mod tests {
     #[test]
     fn a_replica_that_comes_back_into_what_it_was_sent_wants_the_same_server() {
         let servers = servers();
-        servers.left(&replica(7), server(A), at("bin.000006", 500), at("bin.000007", 900));
-        let admit = |id, identity, place| servers.admit(0, "127.0.0.1:1", &server(identity), &replica(id), &place);
+        servers.left(&ReplicaSession::of_a_test(7), stretch(Instant::now(), 3));
+        let admit = |id, identity, place| {
+            servers.admit(0, "127.0.0.1:1", &server(identity), &ReplicaSession::of_a_test(id), &place)
+        };
         for place in [at("bin.000007", 900), at("bin.000007", 4), at("bin.000007", 899)] {
             assert_eq!(admit(7, B, place.clone()).unwrap_err().code, Code::ServerChanged, "{place}");
             assert_eq!(admit(7, A, place.clone()), Ok(()));
@@ -431,11 +457,21 @@ mod tests {
     #[test]
     fn a_place_up_to_which_nothing_was_sent_is_anybodys() {
         let (servers, start, end) = (servers(), at("bin.000001", 157), at("bin.000001", 900));
-        let admit = |place: &FilePosition| servers.admit(0, "127.0.0.1:1", &server(B), &replica(7), place);
-        servers.left(&replica(7), server(A), start.clone(), start.clone());
+        let admit =
+            |place: &FilePosition| servers.admit(0, "127.0.0.1:1", &server(B), &ReplicaSession::of_a_test(7), place);
+        servers.left(
+            &ReplicaSession::of_a_test(7),
+            Stretch { from: start.clone(), to: start.clone(), ..stretch(Instant::now(), 3) },
+        );
         assert_eq!(admit(&start), Ok(()), "a new server, on which nothing has happened either");
-        servers.left(&replica(7), server(A), start.clone(), end.clone());
-        servers.left(&replica(7), server(A), end.clone(), end.clone());
+        servers.left(
+            &ReplicaSession::of_a_test(7),
+            Stretch { from: start.clone(), to: end.clone(), ..stretch(Instant::now(), 3) },
+        );
+        servers.left(
+            &ReplicaSession::of_a_test(7),
+            Stretch { from: end.clone(), to: end.clone(), ..stretch(Instant::now(), 3) },
+        );
         assert_eq!(admit(&end).unwrap_err().code, Code::ServerChanged, "it was sent something before it came back");
         assert_eq!(admit(&start), Ok(()));
     }
@@ -457,9 +493,12 @@ mod tests {
         };
         let servers = servers();
         let come_back = |before: &SourceFacts, now: &SourceFacts| {
-            servers.left(&replica(7), Known::of(before), at("bin.000006", 500), at("bin.000007", 900));
+            servers.left(
+                &ReplicaSession::of_a_test(7),
+                Stretch { server: Known::of(before), ..stretch(Instant::now(), 3) },
+            );
             servers
-                .admit(0, "127.0.0.1:1", &Known::of(now), &replica(7), &at("bin.000007", 900))
+                .admit(0, "127.0.0.1:1", &Known::of(now), &ReplicaSession::of_a_test(7), &at("bin.000007", 900))
                 .map_err(|fault| fault.code)
         };
         let changed = Err(Code::ServerChanged);
@@ -477,7 +516,9 @@ mod tests {
     fn replicas_by_position_wait_for_host_before_they_are_refused() {
         let servers = servers();
         let refusals = || {
-            let changed = servers.admit(1, "127.0.0.1:2", &server(B), &replica(7), &at("bin.000007", 4)).unwrap_err();
+            let changed = servers
+                .admit(1, "127.0.0.1:2", &server(B), &ReplicaSession::of_a_test(7), &at("bin.000007", 4))
+                .unwrap_err();
             vec![(1, changed), (0, Fault::new(Code::SourceUnreachable, "127.0.0.1:1 is away"))]
         };
         let first = servers.refuse(refusals());

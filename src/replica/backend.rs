@@ -137,6 +137,26 @@ pub struct ReplicaSession {
     pub thread_id: u32,
 }
 
+#[cfg(test)]
+impl ReplicaSession {
+    /// A MySQL replica that has said nothing but its server id.
+    pub(crate) fn of_a_test(server_id: u32) -> Self {
+        Self {
+            server_id,
+            uuid: None,
+            version: None,
+            vendor: Vendor::MySql,
+            checksum: None,
+            heartbeat_period: Duration::ZERO,
+            gtid_variables: Vec::new(),
+            skip_replication: false,
+            semi_sync: false,
+            peer: ([127, 0, 0, 1], 9).into(),
+            thread_id: 1,
+        }
+    }
+}
+
 /// Where a replica wants to begin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReplicaStart {

@@ -277,6 +277,7 @@ async fn run<S: AsyncRead + AsyncWrite + Unpin>(
             Happened::Silence => {
                 if plan.auto_position {
                     state.catch_up(feed.heartbeat_position());
+                    Sent::default().report(telemetry, state.receiver.at());
                 }
                 if let Some(event) = heartbeat(plan.layout, plan.source_server_id, state.receiver.at(), state.checksum)
                 {
@@ -449,7 +450,14 @@ impl Progress {
         sent.events += 1;
         sent.bytes += event.raw().len() as u64;
         // The times of these are the file's, which may be old.
-        if !matches!(event.event_type(), EventType::FORMAT_DESCRIPTION | EventType::PREVIOUS_GTIDS) {
+        let is_of_the_file = matches!(
+            event.event_type(),
+            EventType::FORMAT_DESCRIPTION
+                | EventType::PREVIOUS_GTIDS
+                | EventType::MARIADB_GTID_LIST
+                | EventType::BINLOG_CHECKPOINT
+        );
+        if !is_of_the_file {
             sent.newest = sent.newest.max(event.header().timestamp);
         }
         sent.transactions += u64::from(self.boundary.passes(&event, self.format.as_ref()));

@@ -101,32 +101,25 @@ impl TurnedAway {
 
     /// What the replica asked for in vain, if it comes back by itself.
     pub(crate) fn request_of(&self, server_id: u32, uuid: Option<&str>) -> Option<ReplicaRequest> {
-        let mut state = self.state();
-        let refused = state.requests.get_mut(&(server_id, uuid.map(str::to_owned)))?;
-        refused.comes_by_itself(Instant::now()).then(|| refused.request.clone())
+        let by_itself = {
+            let mut state = self.state();
+            let refused = state.requests.get_mut(&(server_id, uuid.map(str::to_owned)))?;
+            refused.comes_by_itself(Instant::now()).then(|| refused.request.clone())
+        };
+        if by_itself.is_none() {
+            self.forget(server_id, uuid);
+        }
+        by_itself
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::binlog::Vendor;
     use crate::replica::{ReplicaSession, ReplicaStart};
 
     fn request(server_id: u32) -> ReplicaRequest {
-        let replica = ReplicaSession {
-            server_id,
-            uuid: None,
-            version: None,
-            vendor: Vendor::MySql,
-            checksum: None,
-            heartbeat_period: Duration::ZERO,
-            gtid_variables: Vec::new(),
-            skip_replication: false,
-            semi_sync: false,
-            peer: ([127, 0, 0, 1], 9).into(),
-            thread_id: 1,
-        };
+        let replica = ReplicaSession::of_a_test(server_id);
         ReplicaRequest { replica, start: ReplicaStart::MySqlGtid(Default::default()), flags: 0, non_blocking: false }
     }
 

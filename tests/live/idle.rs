@@ -2,6 +2,7 @@
 //! positions, and no time behind; also after work that did not concern it.
 
 use crate::support::fleet::Version;
+use crate::support::pair::Mode;
 use crate::support::process::free_port;
 use crate::support::proxy::Proxy;
 use crate::support::replica::{Start, Status, Upstream};
@@ -64,8 +65,11 @@ async fn heartbeats(replica: &Server) -> u64 {
     count.parse().expect("a count is a number")
 }
 
-async fn idles_as_at_the_source(version: Version, gtid: bool) {
-    let options = || if gtid { ServerOptions::new().gtid(version) } else { ServerOptions::new() };
+async fn idles_as_at_the_source(version: Version, mode: Mode) {
+    let options = || match mode {
+        Mode::AutoPosition => ServerOptions::new().gtid(version),
+        Mode::FilePosition | Mode::MariadbGtid => ServerOptions::new(),
+    };
     // MySQL 5.7 and later count heartbeats in the performance schema only.
     let counting = || match version {
         Version::Mysql57 | Version::Mysql97 => options().arg("--performance-schema=ON"),
@@ -95,7 +99,11 @@ async fn idles_as_at_the_source(version: Version, gtid: bool) {
             begin_anew(replica, prepared).await;
             let upstream = Upstream::at(port);
             let upstream = if tls { upstream.with_tls() } else { upstream };
-            let start = if gtid { Start::AutoPosition } else { Start::At("binlog.000001".to_owned(), 4) };
+            let start = match mode {
+                Mode::AutoPosition => Start::AutoPosition,
+                Mode::MariadbGtid => Start::MariadbGtid(String::new()),
+                Mode::FilePosition => Start::At("binlog.000001".to_owned(), 4),
+            };
             replica.follow(&upstream, &start).await;
             let (statement, word) = match version {
                 Version::Mysql97 => ("CHANGE REPLICATION SOURCE", "SOURCE"),
@@ -198,20 +206,25 @@ async fn the_same(name: &str, source: &Server, [direct, proxied]: [&Server; 2], 
 
 #[tokio::test]
 async fn mysql_56_file_and_position() {
-    idles_as_at_the_source(Version::Mysql56, false).await;
+    idles_as_at_the_source(Version::Mysql56, Mode::FilePosition).await;
 }
 
 #[tokio::test]
 async fn mysql_57_file_and_position() {
-    idles_as_at_the_source(Version::Mysql57, false).await;
+    idles_as_at_the_source(Version::Mysql57, Mode::FilePosition).await;
 }
 
 #[tokio::test]
 async fn mysql_97_auto_position() {
-    idles_as_at_the_source(Version::Mysql97, true).await;
+    idles_as_at_the_source(Version::Mysql97, Mode::AutoPosition).await;
 }
 
 #[tokio::test]
 async fn mariadb_1011_file_and_position() {
-    idles_as_at_the_source(Version::Mariadb1011, false).await;
+    idles_as_at_the_source(Version::Mariadb1011, Mode::FilePosition).await;
+}
+
+#[tokio::test]
+async fn mariadb_1011_gtid() {
+    idles_as_at_the_source(Version::Mariadb1011, Mode::MariadbGtid).await;
 }

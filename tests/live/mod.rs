@@ -18,6 +18,7 @@ mod pairs;
 mod raw;
 mod reading;
 mod refusals;
+mod reload;
 mod repointed;
 mod resets;
 mod semi_sync;

@@ -36,6 +36,22 @@ fn reset(version: Version) -> &'static str {
     if version == Version::Mysql97 { "RESET BINARY LOGS AND GTIDS" } else { "RESET MASTER" }
 }
 
+/// The replica, which is stopped, forgets all that it has followed and begins with the first there is.
+async fn begin_again(pair: &Pair) {
+    let (version, mode) = (pair.kind.version, pair.kind.mode);
+    let start = match mode {
+        Mode::FilePosition => Start::At("binlog.000001".to_owned(), 4),
+        Mode::AutoPosition => Start::AutoPosition,
+        Mode::MariadbGtid => Start::MariadbGtid(String::new()),
+    };
+    if mode == Mode::AutoPosition {
+        let replica = if version == Version::Mysql97 { "REPLICA" } else { "SLAVE" };
+        pair.replica.script(&format!("RESET {replica}; {}", reset(version))).await;
+    }
+    pair.replica.follow(&pair.kind.upstream(pair.port), &start).await;
+    pair.replica.start_replica().await;
+}
+
 async fn flushed_restarted_and_reset(version: Version, mode: Mode, route: Route) {
     let Some(mut pair) = start(version, mode, route).await else { return };
     pair.source.script(&work(1)).await;
@@ -63,22 +79,7 @@ async fn flushed_restarted_and_reset(version: Version, mode: Mode, route: Route)
     pair.replica.stop_replica().await;
 
     // What the operator does: begin with the new first file.
-    let start = match mode {
-        Mode::FilePosition => Start::At("binlog.000001".to_owned(), 4),
-        Mode::AutoPosition => Start::AutoPosition,
-        Mode::MariadbGtid => Start::MariadbGtid(String::new()),
-    };
-    if mode == Mode::AutoPosition {
-        pair.replica
-            .script(&format!(
-                "RESET {}; {}",
-                if version == Version::Mysql97 { "REPLICA" } else { "SLAVE" },
-                reset(version)
-            ))
-            .await;
-    }
-    pair.replica.follow(&pair.kind.upstream(pair.port), &start).await;
-    pair.replica.start_replica().await;
+    begin_again(&pair).await;
     pair.source.script(&work(5)).await;
     pair.catch_up(LIMIT).await;
     // Deep in the new file that has the old one's name, from where the old one had other groups.
@@ -119,13 +120,33 @@ async fn mariadb_1011_gtid_goes_on_after_restarts_and_stops_at_a_reset() {
     flushed_restarted_and_reset(Version::Mariadb1011, Mode::MariadbGtid, Route::Renamed).await;
 }
 
+/// After a RESET the same positions may mean other events. A replica that was away meanwhile must not go on with them.
+#[tokio::test]
+async fn mysql_57_does_not_go_on_at_the_same_place_of_another_file_of_the_same_name() {
+    let Some(pair) = start(Version::Mysql57, Mode::FilePosition, Route::Renamed).await else { return };
+    let newest = format!("SELECT MAX(n) FROM {}.marker", quoted(&pair));
+    // Transactions of one size from the start of the first file on.
+    let markers = |numbers: std::ops::Range<u32>| {
+        numbers.map(|number| format!("INSERT INTO storefront.marker VALUES ({number});")).collect::<String>()
+    };
+    pair.replica.stop_replica().await;
+    pair.source.script("RESET MASTER").await;
+    begin_again(&pair).await;
+    pair.source.script(&markers(1000..1010)).await;
+    let arrived = pair.replica.reaches(&newest, "1009", LIMIT).await;
+    arrived.unwrap_or_else(|error| panic!("{error}\n{}", pair.proxy.log()));
+    pair.replica.stop_replica().await;
+    // Files tell when they were begun in seconds.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    pair.source.script(&format!("RESET MASTER; {}", markers(2000..2020))).await;
+    pair.replica.start_replica().await;
+    let error = pair.replica.io_error("begun anew", LIMIT).await;
+    assert!(error.contains("1236") && error.contains("RPX-3005: binlog.000001 was begun anew"), "{error}");
+    assert_eq!(pair.replica.value(&newest).await, "1009", "{}", pair.proxy.log());
+}
+
 async fn purged(version: Version, mode: Mode, words: &[&str]) {
     let Some(pair) = start(version, mode, Route::Renamed).await else { return };
-    let at_first = match mode {
-        Mode::MariadbGtid => Start::MariadbGtid(String::new()),
-        Mode::AutoPosition => Start::AutoPosition,
-        Mode::FilePosition => Start::At("binlog.000001".to_owned(), 4),
-    };
     pair.replica.stop_replica().await;
     pair.source.script("FLUSH LOGS; INSERT INTO storefront.marker VALUES (100); FLUSH LOGS").await;
     // A file that a stream still reads, whose client has left, or that MariaDB has not done with, is not purged at once.
@@ -162,17 +183,7 @@ async fn purged(version: Version, mode: Mode, words: &[&str]) {
     }
     assert!(pair.proxy.log().contains("RPX-2006"), "{}", pair.proxy.log());
     pair.replica.stop_replica().await;
-    if mode == Mode::AutoPosition {
-        pair.replica
-            .script(&format!(
-                "RESET {}; {}",
-                if version == Version::Mysql97 { "REPLICA" } else { "SLAVE" },
-                reset(version)
-            ))
-            .await;
-    }
-    pair.replica.follow(&pair.kind.upstream(pair.port), &at_first).await;
-    pair.replica.start_replica().await;
+    begin_again(&pair).await;
     let error = pair.replica.io_error("1236", LIMIT).await;
     for word in words {
         assert!(error.contains(word), "{word:?} is missing in {error:?}");
