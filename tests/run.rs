@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::support::process::{Process, free_port, listens};
 
 /// Far more than anything here takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Running {
     folder: TempDir,
@@ -216,7 +216,7 @@ async fn an_idle_replica_does_not_keep_it_from_ending() {
     let begun = Instant::now();
     proxy.process.terminate();
     assert_eq!(proxy.exit_code(), Some(0), "{}", proxy.process.output());
-    assert!(begun.elapsed() < Duration::from_secs(5), "it took {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(20), "it took {:?}", begun.elapsed());
     proxy.logs("ended");
 }
 

@@ -30,7 +30,7 @@ fn endpoint(server: &Server, user: &str, password: &str, tls: TlsMode) -> Endpoi
         tls_ca: None,
         tls_cert: None,
         tls_key: None,
-        connect_timeout: Duration::from_secs(10),
+        connect_timeout: Duration::from_secs(60),
     }
 }
 
@@ -113,7 +113,7 @@ async fn files_in_stream(stream: &mut EventStream, until: (&str, u64)) -> Vec<(S
     let mut files: Vec<(String, Vec<u8>)> = Vec::new();
     let mut checksum = stream.negotiated_checksum();
     loop {
-        let raw = tokio::time::timeout(Duration::from_secs(20), stream.next()).await.expect("in time");
+        let raw = tokio::time::timeout(Duration::from_secs(60), stream.next()).await.expect("in time");
         let raw = raw.expect("no error").expect("the stream does not end by itself");
         let kind = raw[4];
         if kind == EventType::FORMAT_DESCRIPTION.0 {

@@ -220,7 +220,9 @@ impl Process {
                 // Only a route that learns has something to keep.
                 let folder = config.proxy.state_dir.as_deref().filter(|_| route.rules.learns());
                 // Streams under the rules before a reload go on learning until they end, so both have one journal.
-                let journal = match before.filter(|old| old.source == *source && old.journal.is_in(folder)) {
+                let journal = match before
+                    .filter(|old| old.journal.is_in(folder) && (folder.is_some() || old.source == *source))
+                {
                     Some(old) => Arc::clone(&old.journal),
                     None => {
                         let journal = RouteJournal::open(folder, &telemetry)?;
@@ -228,7 +230,7 @@ impl Process {
                         if folder.is_some() && journal.is_empty() && before.filter(emptied).is_some() {
                             let message = format!(
                                 "route `{0}` remembers renamed tables or online schema changes, and the new state_dir knows nothing of them: copy \
-                                 learned-{0}.json and learned-{0}.count to it from the old one",
+                                 learned-{0}.json and learned-{0}.count to it from the old one; where there was none, restart when no change is under way",
                                 route.name
                             );
                             return Err(Fault::new(Code::FileUnreadable, message));

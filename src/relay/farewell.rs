@@ -68,7 +68,7 @@ async fn end_streams(core: Arc<Core>) {
     while let Some(feed) = core.farewells.next() {
         let Some(connection) = feed.connection() else { continue };
         // The number means something at that server only, and another one may answer at the same address.
-        if killer.as_ref().is_none_or(|killer| killer.server != connection.server) {
+        if killer.as_ref().is_none_or(|killer| !killer.is_at(&connection)) {
             killer = timeout(PATIENCE, Killer::reach(&core)).await.ok().flatten();
             if killer.is_none() {
                 core.farewells.give_up();
@@ -111,9 +111,14 @@ impl Killer {
         Some(Self { client, server, up_since: up_since(asked, uptime)? })
     }
 
+    /// Whether a connection is one to the same server.
+    fn is_at(&self, connection: &Connection) -> bool {
+        connection.server == self.server && connection.peer == self.client.peer()
+    }
+
     /// Whether the number of a connection is surely still that connection's.
     fn may_end(&self, connection: &Connection) -> bool {
-        connection.server == self.server && connection.opened >= self.up_since
+        self.is_at(connection) && connection.opened >= self.up_since
     }
 }
 

@@ -168,9 +168,10 @@ impl RouteFeed {
         self.opened
     }
 
-    /// When the source's file was begun, as it says (seconds since 1970); 0 before that is known.
+    /// When the file of the stream's position was begun (seconds since 1970): as the source says, or, before it has, as was expected. 0
+    /// where neither is known.
     pub(super) fn created(&self) -> u32 {
-        self.created
+        self.expected.unwrap_or(self.created)
     }
 
     /// The position that was asked for belongs to the file that was begun at this time; 0 where that is not known.
@@ -181,13 +182,14 @@ impl RouteFeed {
     /// Whether the source's file is the one that the position belongs to. A RESET begins files anew under the names of the former
     /// ones, and the new events may well end at the same positions.
     fn check_file(&mut self, header: &Header) -> Result<(), Fault> {
-        let Some(expected) = self.expected.take().filter(|expected| *expected != header.timestamp) else {
+        let Some(expected) = self.expected.filter(|expected| *expected != header.timestamp) else {
+            self.expected = None;
             return Ok(());
         };
         let file = String::from_utf8_lossy(&self.stream.source_position().file).into_owned();
         let message = format!(
             "{} was begun anew at the source, at {} instead of {} (RESET): the replica's position belongs to the former one. To take it for a \
-             position of the new one, restart the proxy",
+             position of the new one, restart the proxy; where only the header of the file is before it, start at 4 instead",
             crate::telemetry::Escaped(&file),
             time(header.timestamp),
             time(expected)

@@ -35,6 +35,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 pub(super) struct Connection {
     /// The server's identity.
     pub(super) server: String,
+    /// Its `host:port`: servers of one cluster may have one identity.
+    pub(super) peer: String,
     /// The connection's number there.
     pub(super) thread_id: u32,
     /// It was opened after this time.
@@ -127,7 +129,12 @@ impl LastingFeed {
     /// The stream's connection.
     pub(super) fn connection(&self) -> Option<Connection> {
         let feed = self.feed()?;
-        Some(Connection { server: identity(feed.facts()), thread_id: feed.thread_id(), opened: feed.opened() })
+        Some(Connection {
+            server: identity(feed.facts()),
+            peer: feed.server().to_owned(),
+            thread_id: feed.thread_id(),
+            opened: feed.opened(),
+        })
     }
 
     /// See [`RouteFeed::created`].

@@ -351,6 +351,7 @@ impl Live {
             self.receiver.receive_all(stretch);
             self.whole = batch.whole;
             self.place = batch.place().cloned();
+            self.settled |= self.place.is_some();
             return FeedState::Shared(Shared { framed: Arc::clone(&batch.framed), pads });
         }
         let mut asked = batch.questions.iter().filter(|(before, _)| *before >= skip).peekable();

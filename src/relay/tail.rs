@@ -196,6 +196,8 @@ async fn run(mut feed: Box<LastingFeed>, ending: Ending) {
     feed.note_places();
     let mut kept = KeptBack::default();
     let mut answered = shared.answered.subscribe();
+    // The replica may have answered before this task came to run.
+    answered.mark_changed();
     let mut outline = Outline::new(feed.format().cloned());
     loop {
         let epoch = feed.epoch();

@@ -15,6 +15,9 @@ use crate::fault::Code;
 /// How many replicas are remembered; beyond it the oldest is forgotten, and shows nothing once more.
 const MAX_REMEMBERED: usize = 1024;
 
+/// Every so manyth time a replica makes its request anew.
+const TOLD_IN_A_ROW: u32 = 5;
+
 /// Server id and uuid.
 type Key = (u32, Option<String>);
 
@@ -35,9 +38,19 @@ struct Refused {
     told: Option<Instant>,
     /// After how long it came back by then.
     pause: Option<Duration>,
+    /// How often the replica was told since it made this request.
+    times: u32,
 }
 
 impl Refused {
+    /// Whether a replica that registers now is told rather than let through to make its request anew. Not every time, as the pauses of
+    /// one that somebody started may look like its own.
+    fn is_told(&mut self, now: Instant) -> bool {
+        let by_itself = self.comes_by_itself(now);
+        self.times += 1;
+        by_itself && self.times < TOLD_IN_A_ROW
+    }
+
     /// Whether a replica that registers now does so by itself, after its usual pause, rather than because somebody started it.
     fn comes_by_itself(&mut self, now: Instant) -> bool {
         let since = self.told.replace(now).map(|told| now.duration_since(told));
@@ -75,8 +88,8 @@ impl TurnedAway {
         let key = (request.replica.server_id, request.replica.uuid.clone());
         let mut state = self.state();
         let refused = match state.requests.remove(&key) {
-            Some(before) => Refused { request, ..before },
-            None => Refused { request, told: None, pause: None },
+            Some(before) => Refused { request, times: 0, ..before },
+            None => Refused { request, told: None, pause: None, times: 0 },
         };
         let is_known = state.order.contains(&key);
         state.requests.insert(key.clone(), refused);
@@ -104,7 +117,7 @@ impl TurnedAway {
         let by_itself = {
             let mut state = self.state();
             let refused = state.requests.get_mut(&(server_id, uuid.map(str::to_owned)))?;
-            refused.comes_by_itself(Instant::now()).then(|| refused.request.clone())
+            refused.is_told(Instant::now()).then(|| refused.request.clone())
         };
         if by_itself.is_none() {
             self.forget(server_id, uuid);
@@ -125,13 +138,21 @@ mod tests {
 
     #[test]
     fn a_replica_that_somebody_starts_is_let_through() {
-        let mut refused = Refused { request: request(7), told: None, pause: None };
+        let mut refused = Refused { request: request(7), told: None, pause: None, times: 0 };
         let start = Instant::now();
         let mut at = |seconds| refused.comes_by_itself(start + Duration::from_secs(seconds));
         assert!(at(0), "right after its stream was refused");
         assert!(at(60) && at(120) && at(178), "by itself, once a minute");
         assert!(!at(190), "somebody was there");
         assert!(at(250));
+    }
+
+    #[test]
+    fn a_replica_makes_its_request_anew_now_and_then() {
+        let mut refused = Refused { request: request(7), told: None, pause: None, times: 0 };
+        let start = Instant::now();
+        let told: Vec<_> = (0..6).map(|minute| refused.is_told(start + Duration::from_secs(60 * minute))).collect();
+        assert_eq!(told, [true, true, true, true, false, false]);
     }
 
     #[test]

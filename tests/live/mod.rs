@@ -29,3 +29,9 @@ mod tagged;
 mod tail;
 mod topologies;
 mod until;
+
+/// The status of the proxy with this admin port. One that is busy may take longer than the command waits.
+fn status_at(admin: u16) -> replproxy::status::Status {
+    let url = format!("http://127.0.0.1:{admin}");
+    (0..5).find_map(|_| replproxy::status::fetch(&url).ok()).expect("the proxy answers")
+}

@@ -1,12 +1,13 @@
 //! A reload while replicas are on the live tail: the route that changes does so between two transactions, and no other one notices.
 
+use super::status_at;
 use crate::support::fleet::Version;
 use crate::support::process::free_port;
 use crate::support::proxy::Proxy;
 use crate::support::replica::{Start, Upstream};
 use crate::support::server::{Server, ServerOptions};
 use crate::support::unless_available;
-use replproxy::status::{Status, fetch};
+use replproxy::status::Status;
 use std::time::{Duration, Instant};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -31,7 +32,7 @@ fn configuration(source: u16, [changed, steady]: [u16; 2], admin: u16, exclude: 
 async fn shows(proxy: &Proxy, admin: u16, what: &str, is_so: impl Fn(&Status) -> bool) {
     let end = Instant::now() + LIMIT;
     loop {
-        let status = fetch(&format!("http://127.0.0.1:{admin}")).expect("the proxy answers");
+        let status = status_at(admin);
         if is_so(&status) {
             return;
         }
@@ -86,7 +87,7 @@ async fn one_route_changes_between_two_transactions_and_the_other_goes_on_undist
         assert!(replica.replica_status().await.runs());
     }
     shows(&proxy, admin, "both replicas are on a live tail again", all_live).await;
-    let status = fetch(&format!("http://127.0.0.1:{admin}")).expect("the proxy answers");
+    let status = status_at(admin);
     let log = proxy.log();
     assert_eq!(attaches(&status, "steady"), 1, "{log}");
     assert_eq!(log.matches("replica detached").count(), 1, "{log}");

@@ -3,6 +3,7 @@
 //! The fleet's packages of MySQL 5.6 and 5.7 do not contain the plugins; their replicas differ in the spelling of the question only, see
 //! `tests/replica/semi_sync.rs`.
 
+use super::status_at;
 use crate::support::fleet::Version;
 use crate::support::link::Link;
 use crate::support::pair::Mode;
@@ -11,7 +12,7 @@ use crate::support::proxy::Proxy;
 use crate::support::replica::{Start, Upstream};
 use crate::support::server::{Server, ServerOptions};
 use crate::support::unless_available;
-use replproxy::status::{Status, fetch};
+use replproxy::status::Status;
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -88,10 +89,6 @@ impl Stage {
                 mode => Start::at_the_end_of(&source, mode).await,
             };
             replica.follow(&Upstream::at(port), &start).await;
-            if version == Version::Mysql97 {
-                // By default it gives up after ten attempts, which a slow machine can need.
-                replica.script("CHANGE REPLICATION SOURCE TO SOURCE_RETRY_COUNT = 1000").await;
-            }
             replica.start_replica().await;
         }
         let mut stage = Stage { version, source, replicas, proxy, admin, link, database, rows: 0 };
@@ -144,7 +141,7 @@ impl Stage {
     }
 
     fn status(&self) -> Status {
-        fetch(&format!("http://127.0.0.1:{}", self.admin)).expect("the proxy answers")
+        status_at(self.admin)
     }
 
     async fn status_has(&self, what: &str, holds: impl Fn(&Status) -> bool) {

@@ -4,7 +4,7 @@ use mysql_common::auth::plugins::{caching_sha2_password::scramble_sha256, mysql_
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// More than any test needs; a connection that says nothing for so long hangs.
-pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
 const CAPABILITIES: u32 = 1 | 1 << 9 | 1 << 13 | 1 << 15;
 const PLUGIN_AUTH: u32 = 1 << 19;

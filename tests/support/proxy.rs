@@ -55,8 +55,8 @@ impl Proxy {
     pub(crate) fn terminate(&mut self) -> ExitStatus {
         self.process.terminate();
         assert!(
-            self.process.ends_within(Duration::from_secs(10)),
-            "the proxy does not end within 10 s of SIGTERM:\n{}",
+            self.process.ends_within(Duration::from_secs(60)),
+            "the proxy does not end within 60 s of SIGTERM:\n{}",
             self.log()
         );
         self.process.status().expect("it has ended")
@@ -94,7 +94,7 @@ impl Proxy {
     }
 
     async fn wait_until_it_listens(&mut self) {
-        let limit = Instant::now() + Duration::from_secs(20);
+        let limit = Instant::now() + Duration::from_secs(60);
         while !self.ports.iter().all(|&port| listens(port)) {
             assert!(self.runs() && Instant::now() < limit, "the proxy does not listen:\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -122,6 +122,10 @@ impl Server {
         if self.version().is_mariadb() && !matches!(start, Start::MariadbGtid(_)) {
             options.push("MASTER_USE_GTID=no".to_owned());
         }
+        if new {
+            // After ten attempts it would give up, and a server or a proxy may take longer to start.
+            options.push("SOURCE_RETRY_COUNT=86400".to_owned());
+        }
         if new && !upstream.tls {
             options.push("GET_SOURCE_PUBLIC_KEY=1".to_owned());
         }

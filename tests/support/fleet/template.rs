@@ -40,7 +40,8 @@ pub(super) fn prepare(installation: &Installation) -> Result<(), Unavailable> {
 
 fn in_folder(installation: &Installation, data: &Path) -> Command {
     let mut command = installation.server();
-    command.arg(format!("--datadir={}", data.display())).arg("--innodb-use-native-aio=0");
+    // MySQL 8 and later write a binary log unless told otherwise: an instance's first file would be its second.
+    command.arg(format!("--datadir={}", data.display())).args(["--innodb-use-native-aio=0", "--skip-log-bin"]);
     command
 }
 
