@@ -38,6 +38,8 @@ pub(super) struct RouteFeed {
     boundary: bool,
     /// What the receiver counted at the last boundary.
     whole: u64,
+    /// How many events there were, put out by the last call and before it, when the stream last stood between two groups in that call.
+    whole_events: Option<usize>,
     /// The end of the last whole transaction that was put out, in the source's file and as it is served.
     ended: Option<(u64, u64)>,
     /// The replica has all that lies before the source's position: by GTID it may be far ahead of where the stream begins, and only
@@ -140,6 +142,7 @@ impl RouteFeed {
             pending: None,
             boundary: true,
             whole: 0,
+            whole_events: None,
             ended: None,
             idle: false,
             settled: !follows_gtid,
@@ -211,6 +214,12 @@ impl RouteFeed {
     pub(super) fn boundary_position(&self) -> FilePosition {
         let at = self.stream.served_position();
         FilePosition { file: at.file.clone(), position: if self.boundary { at.position } else { self.whole } }
+    }
+
+    /// Whether the events, of which the last call put out the last ones, end with a whole group. Of the next group something may have come,
+    /// and be held back.
+    pub(super) fn has_put_out_whole(&self, events: usize) -> bool {
+        self.whole_events == Some(events)
     }
 
     /// Whether the replica's place in the file is still looked for: nothing has been put out.
@@ -308,6 +317,9 @@ impl RouteFeed {
     /// groups, after something that the source's file has.
     fn note_place(&mut self, put_out: usize) {
         self.place = None;
+        if self.boundary {
+            self.whole_events = Some(put_out);
+        }
         let Some(Last { header, raw_end, beat }) = self.last else { return };
         let mut source = self.stream.source_position().position;
         let event = match header.event_type {
@@ -364,6 +376,7 @@ impl RouteFeed {
     }
 
     pub(super) async fn fill(&mut self, out: &mut Vec<Event>) -> Result<FeedState, Fault> {
+        self.whole_events = self.boundary.then_some(out.len());
         if self.stream.owes() {
             self.pay(out)?;
             return Ok(FeedState::More);

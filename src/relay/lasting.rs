@@ -92,6 +92,8 @@ pub(super) struct LastingFeed {
     state: State,
     /// Places are noted, also in streams that are opened later.
     notes_places: bool,
+    /// What was put out ends with a whole group.
+    whole: bool,
     /// How often the stream was asked for again.
     epoch: u32,
     /// A question of this feed's own, with the number of events before it.
@@ -114,6 +116,7 @@ impl LastingFeed {
             progress,
             state,
             notes_places: false,
+            whole: true,
             epoch: 0,
             question: None,
             since: Instant::now(),
@@ -216,7 +219,10 @@ impl LastingFeed {
                         for event in &out[start..] {
                             self.progress.sent(event);
                         }
-                        if feed.is_at_boundary() {
+                        // A group that was put out to its end is there, also when the next one has begun and is held back: after a
+                        // loss that one alone may be asked for again.
+                        self.whole = feed.has_put_out_whole(out.len());
+                        if self.whole {
                             self.progress.close();
                         }
                         if matches!(state, FeedState::EndOfStream) && !self.may_end() {
@@ -273,6 +279,11 @@ impl LastingFeed {
             }
             State::Reconnecting(_) | State::Confirming(..) => {}
         }
+    }
+
+    /// Whether what was put out ends with a whole group: nothing of it comes again.
+    pub(super) fn has_put_out_whole(&self) -> bool {
+        self.whole
     }
 
     /// Whether the replica asked for a stream with an end: to the last event there is, or up to a GTID.

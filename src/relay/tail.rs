@@ -223,7 +223,7 @@ async fn run(mut feed: Box<LastingFeed>, ending: Ending) {
             Ok(FeedState::EndOfStream) => Some(Fault::new(Code::SourceLost, "the source ended the stream")),
             Err(fault) => Some(fault),
         };
-        let batch = kept.release(feed.is_at_boundary(), &mut outline);
+        let batch = kept.release(feed.has_put_out_whole(), &mut outline);
         let mut ring = shared.ring();
         if let Some(rendering) = feed.rendering() {
             ring.goes_on_as(rendering);
