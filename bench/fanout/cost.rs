@@ -42,7 +42,7 @@ const WORKLOADS: [Workload; 3] = [
         name: "small_transactions_in_bursts",
         statement: "CALL bench.small_transactions(400)",
         transactions: 400,
-        statements: 25,
+        statements: 100,
         pause: Duration::from_millis(100),
     },
 ];

@@ -138,3 +138,31 @@ async fn mariadb_1011_goes_on_inside_of_a_statement_in_served_coordinates() {
 async fn mariadb_1011_goes_on_inside_of_a_statement_in_source_coordinates() {
     cut_inside_of_a_statement(Route::Filtered).await;
 }
+
+/// The next group may have begun when the source is lost: what went out whole must not come again.
+#[tokio::test]
+async fn mariadb_1011_gets_no_group_twice_wherever_the_source_is_lost() {
+    let kind = Kind { version: Version::Mariadb1011, mode: Mode::MariadbGtid, route: Route::Renamed, tls: false };
+    let links = Links { source: Link::listen().await, replica: Link::listen().await };
+    let Some(mut pair) = unless_available(Pair::start_through(kind, Some(&links)).await) else { return };
+    let schema = "CREATE DATABASE storefront CHARACTER SET utf8mb4; USE storefront;
+        CREATE TABLE marker (n INT NOT NULL PRIMARY KEY); CREATE TABLE work (id INT NOT NULL PRIMARY KEY)";
+    pair.source.script(schema).await;
+    pair.catch_up(LIMIT).await;
+    // Each transaction takes some 200 bytes; several come in one piece, which ends somewhere in the last of them.
+    for (step, bytes) in (0..).zip((320..720).step_by(32)) {
+        links.source.hold(true);
+        let rows: String =
+            (0..8).map(|row| format!("INSERT INTO storefront.work VALUES ({});", step * 8 + row)).collect();
+        pair.source.script(&rows).await;
+        links.source.cut_after(bytes);
+        links.source.hold(false);
+        let arrived = format!("SELECT COUNT(*) FROM {}.work", kind.route.storefront(kind.mode));
+        let arrived = pair.replica.reaches(&arrived, &((step + 1) * 8).to_string(), LIMIT).await;
+        arrived.unwrap_or_else(|error| panic!("cut after {bytes} bytes: {error}\n{}", pair.proxy.log()));
+        links.source.heal();
+    }
+    pair.catch_up(LIMIT).await;
+    let findings = differences(&pair.source, &pair.replica, &kind.route.mapping(kind.mode)).await;
+    assert!(findings.is_empty(), "{}", findings.join("\n"));
+}
