@@ -1,6 +1,12 @@
 //! One replica's stream through one route: events in, events out, and where groups begin and end.
 
+mod error;
 mod load;
+mod origin;
+mod payload;
+mod query;
+mod rows;
+mod xa;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,26 +14,25 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::binlog::{
-    ChecksumAlgorithm, Event, EventType, FormatDescription, FormatError, Gtid, HEADER_LENGTH, Header, MAX_EVENT_LENGTH,
-    MariaDbGtid, PayloadError, Rotate, Rows, TableMap, TaggedGtid, Vendor, close_transaction, flags, open_transaction,
+    ChecksumAlgorithm, Event, EventType, FormatDescription, Header, MAX_EVENT_LENGTH, Rotate, Rows, Vendor, flags,
 };
-use crate::ddl::{Control, Reader};
-use crate::fault::{Code, Fault};
-use crate::wire::Truncated;
+use crate::fault::Fault;
 
 use super::coordinates::{FilePosition, ReceiverPosition};
 use super::group::{Group, Outbox};
-use super::history::{Behind, Entry, Journal, Place, StatementGtid};
-use super::memory::{MappedTable, Memory};
+use super::history::{Behind, Journal, Place, StatementGtid};
+use super::memory::Memory;
 use super::numbering::{Numberer, Numbering};
-use super::prelude::{self, MAX_LOAD_BYTES, Prelude};
-use super::rules::{ExcludedOrigin, Learned, RuleSet};
-use super::statement::{self, StatementContext};
-use super::xa::{self, XaMemory};
+use super::prelude::{self, Prelude};
+use super::rules::RuleSet;
+use super::statement;
+use super::xa::XaMemory;
+
+pub(super) use error::StreamError;
 
 /// Events that wait for a decision about a later one (TABLE_MAPs, INTVARs, one rows event) may take this many bytes. One
 /// rows event can be as large as a packet, so the limit is that.
-pub const MAX_HELD_BYTES: usize = crate::binlog::MAX_EVENT_LENGTH;
+pub const MAX_HELD_BYTES: usize = MAX_EVENT_LENGTH;
 
 /// What decides how a stream comes out, apart from the rules.
 #[derive(Debug, Clone)]
@@ -74,92 +79,6 @@ pub struct Stop {
     pub at: FilePosition,
     /// What was found, and what to do.
     pub fault: Fault,
-}
-
-/// Why an event cannot be passed on. [`Stream`] adds where.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum StreamError {
-    #[error(transparent)]
-    Damaged(#[from] crate::binlog::DamagedEvent),
-    #[error(transparent)]
-    Format(#[from] FormatError),
-    #[error("{0} event {1}")]
-    Truncated(EventType, Truncated),
-    #[error(transparent)]
-    Payload(#[from] PayloadError),
-    #[error("{0} event: the proxy does not know this type")]
-    UnknownType(EventType),
-    #[error("rows of table id {0}, which no TABLE_MAP of the statement names")]
-    UnknownTable(u64),
-    #[error("a name that is not UTF-8 in a {0} event")]
-    NotUtf8(EventType),
-    #[error("the mapped name {0:?} is longer than 255 bytes")]
-    NameTooLong(String),
-    #[error("{0} event would become longer than the protocol allows")]
-    TooLong(EventType),
-    #[error("{0} bytes wait for the end of a statement, more than the {MAX_HELD_BYTES} that may")]
-    HeldTooMuch(usize),
-    #[error(
-        "the file of a LOAD DATA in statement format has more than {} MiB, which is all that waits until its statement names the \
-         table; ddl.allow = [\"load\"] lets such files out before that is known (the replica forgets those that are not for it), and \
-         with binlog_format=ROW at the source there are none",
-        MAX_LOAD_BYTES >> 20
-    )]
-    LongLoad,
-    #[error(
-        "another event comes between the file of a LOAD DATA and its statement, as servers before 5.5 wrote it; \
-         ddl.allow = [\"load\"] lets files out before their statement names the table"
-    )]
-    TornLoad,
-    #[error("the offsets of the file's name in a LOAD DATA are behind a name that is mapped")]
-    LoadOffsets,
-    #[error("{0} event before any FORMAT_DESCRIPTION")]
-    NoFormat(EventType),
-    #[error("the events of {0} have other type codes than those of every other server")]
-    PermutedTypes(String),
-    #[error("{event_type} event: its log_pos {log_pos} does not follow from {expected}; no source leaves out so much")]
-    Jump { event_type: EventType, log_pos: u32, expected: u64 },
-    #[error(
-        "what is served of this file grows beyond 4 GiB (it is at {0}), where file and position cannot name a place"
-    )]
-    ServedTooFar(FilePosition),
-    #[error("what the route has learned of renamed tables and schema changes is not known: {0}")]
-    NotRemembered(String),
-    #[error("what the statement changes for later ones cannot be kept: {0}")]
-    NotKept(String),
-    #[error("{message}")]
-    Stopped {
-        message: String,
-        code: Code,
-        /// What holds for who goes on behind the statement.
-        behind: Option<Box<Learned>>,
-    },
-}
-
-impl StreamError {
-    fn code(&self) -> Code {
-        match self {
-            Self::Damaged(_) | Self::Format(FormatError::Damaged(_)) | Self::Truncated(..) | Self::Jump { .. } => {
-                Code::EventDamaged
-            }
-            Self::ServedTooFar(_) => Code::PositionTooLarge,
-            Self::NameTooLong(_) => Code::NameUnmappable,
-            Self::TooLong(_) => Code::EventTooLarge,
-            Self::HeldTooMuch(_) | Self::LongLoad | Self::Payload(PayloadError::TooLarge(_)) => Code::LimitReached,
-            Self::TornLoad => Code::StatementStopped,
-            Self::NotRemembered(_) => Code::HistoryUnknown,
-            Self::NotKept(_) => Code::FileUnreadable,
-            Self::Stopped { code, .. } => *code,
-            Self::Format(_)
-            | Self::Payload(_)
-            | Self::UnknownType(_)
-            | Self::PermutedTypes(_)
-            | Self::UnknownTable(_)
-            | Self::NotUtf8(_)
-            | Self::LoadOffsets
-            | Self::NoFormat(_) => Code::StreamNotUnderstood,
-        }
-    }
 }
 
 /// One replica's stream through one route.
@@ -381,22 +300,6 @@ impl Stream {
         Place { created: self.file_created, file, position: self.source.position }
     }
 
-    /// From here on `learned` holds. It is kept before anything of its statement goes out.
-    fn learn(&mut self, learned: Learned) -> Result<(), StreamError> {
-        self.keep(&learned)?;
-        self.rules = Arc::new(self.rules.with_learned(Arc::new(learned)));
-        // What the rules said of tables may be another thing now.
-        self.memory = Memory::default();
-        Ok(())
-    }
-
-    /// Writes down what holds behind the statement at hand.
-    fn keep(&self, learned: &Learned) -> Result<(), StreamError> {
-        let Some(journal) = &self.journal else { return Ok(()) };
-        let entry = Entry { place: self.place(), gtid: self.gtid.clone(), learned: learned.clone() };
-        journal.remember(entry).map_err(StreamError::NotKept)
-    }
-
     fn take_rotate(&mut self, event: &Event, out: &mut Vec<Event>) -> Result<(), StreamError> {
         let rotate = Rotate::read(event.body()).map_err(|error| StreamError::Truncated(EventType::ROTATE, error))?;
         self.source = FilePosition { file: rotate.file.to_vec(), position: rotate.position };
@@ -541,337 +444,6 @@ impl Stream {
         }
     }
 
-    fn open_group(&mut self, event: Event) -> Result<(), StreamError> {
-        self.flush_held();
-        self.prelude = Prelude::default();
-        let event_type = event.event_type();
-        let damaged = |error| StreamError::Truncated(event_type, error);
-        let mut origin = None;
-        match event_type {
-            EventType::MARIADB_GTID => {
-                let gtid = MariaDbGtid::read(event.body()).map_err(damaged)?;
-                self.group.open_mariadb(gtid.flags2 & MariaDbGtid::STANDALONE != 0);
-                self.gtid = Some(StatementGtid::MariaDb { domain: gtid.domain, sequence: gtid.sequence });
-                self.outbox.gtid(event, None);
-            }
-            EventType::GTID_TAGGED => {
-                let gtid = TaggedGtid::read(event.body()).map_err(damaged)?;
-                origin = Some(gtid.uuid.into_bytes());
-                self.gtid = Some(StatementGtid::MySql {
-                    uuid: gtid.uuid.into_bytes(),
-                    tag: gtid.tag.clone(),
-                    number: gtid.number,
-                });
-                self.group.open_mysql();
-                self.outbox.gtid(event, gtid.transaction_length);
-            }
-            _ => {
-                let gtid = Gtid::read(event.body()).map_err(damaged)?;
-                origin = Some(gtid.sid);
-                self.gtid = (event_type == EventType::GTID).then(|| StatementGtid::MySql {
-                    uuid: gtid.sid,
-                    tag: String::new(),
-                    number: gtid.gno,
-                });
-                self.group.open_mysql();
-                self.outbox.gtid(event, gtid.transaction_length);
-            }
-        }
-        self.group.excluded = origin.is_some_and(|sid| {
-            let uuid = uuid::Uuid::from_bytes(sid).to_string();
-            self.rules.exclude_origins().iter().any(|excluded| *excluded == ExcludedOrigin::ServerUuid(uuid.clone()))
-        });
-        Ok(())
-    }
-
-    /// Whether an event was born on a server whose transactions the route leaves out.
-    fn is_excluded(&self, header: &Header) -> bool {
-        let origins = self.rules.exclude_origins();
-        self.group.excluded || (!origins.is_empty() && origins.contains(&ExcludedOrigin::ServerId(header.server_id)))
-    }
-
-    fn hold(&mut self, bytes: usize) -> Result<(), StreamError> {
-        self.held_bytes += bytes;
-        if self.held_bytes > MAX_HELD_BYTES { Err(StreamError::HeldTooMuch(self.held_bytes)) } else { Ok(()) }
-    }
-
-    /// A statement ended without saying so: what waits for its next event goes out as it is.
-    fn flush_held(&mut self) {
-        for event in self.held.drain(..) {
-            self.outbox.inner(event);
-        }
-        self.held_bytes = 0;
-        self.tables.clear();
-    }
-
-    fn table_map(&mut self, event: Event) -> Result<(), StreamError> {
-        self.group.open_statement();
-        let format = self.format_or(EventType::TABLE_MAP)?;
-        let map = TableMap::read(event.body(), format)
-            .map_err(|error| StreamError::Truncated(EventType::TABLE_MAP, error))?;
-        let names = &event.body()[map.names_offset..map.columns_offset];
-        let table = if self.is_excluded(event.header()) {
-            &MappedTable::NotSelected
-        } else {
-            self.memory.table(&self.rules, &map, names)?
-        };
-        let mapped = match table {
-            MappedTable::NotSelected => None,
-            MappedTable::Unchanged => Some(event.clone()),
-            MappedTable::Renamed(new_names) => {
-                let (front, back) = (&event.body()[..map.names_offset], &event.body()[map.columns_offset..]);
-                Some(Event::build(*event.header(), &[front, new_names, back], event.checksum()))
-            }
-        };
-        self.tables.insert(map.table_id, mapped.is_some());
-        if let Some(event) = mapped {
-            self.hold(event.raw().len())?;
-            self.held.push(event);
-        }
-        Ok(())
-    }
-
-    fn rows(&mut self, event: Event) -> Result<(), StreamError> {
-        let event_type = event.event_type();
-        let rows = Rows::read(event.body(), event_type, self.format_or(event_type)?)
-            .map_err(|error| StreamError::Truncated(event_type, error))?;
-        let kept = match self.tables.get(&rows.table_id) {
-            Some(&kept) => kept,
-            // It has no rows and only ends the statement, which another event can do.
-            None if rows.is_dummy() => false,
-            None => return Err(StreamError::UnknownTable(rows.table_id)),
-        };
-        if !rows.ends_statement() {
-            if kept {
-                for waiting in self.held.drain(..) {
-                    self.outbox.inner(waiting);
-                }
-                self.held_bytes = 0;
-                // The last rows event of a statement must say so; whether this one is the last that is kept is not known yet.
-                self.hold(event.raw().len())?;
-                self.held.push(event);
-            }
-            return Ok(());
-        }
-        let last = if kept {
-            Some(event)
-        } else {
-            // TABLE_MAPs without rows behind them do not go out.
-            let position = self.held.iter().rposition(|held| Rows::is_rows(held.event_type()));
-            position.map(|position| {
-                self.held.truncate(position + 1);
-                let rows = self.held.remove(position);
-                ending_statement(&rows, self.format.as_ref())
-            })
-        };
-        let waiting = std::mem::take(&mut self.held);
-        self.held_bytes = 0;
-        self.tables.clear();
-        let ends_group = self.group.end_statement();
-        match last {
-            Some(last) => {
-                for event in waiting {
-                    self.outbox.inner(event);
-                }
-                if ends_group { self.outbox.last(last) } else { self.outbox.inner(last) }
-            }
-            None if ends_group => self.outbox.nothing_last(),
-            None => {}
-        }
-        Ok(())
-    }
-
-    fn statement(&mut self, event: Event) -> Result<(), StreamError> {
-        self.flush_held();
-        let format = self.format.as_ref().ok_or(StreamError::NoFormat(event.event_type()))?;
-        let context = StatementContext {
-            rules: &self.rules,
-            format,
-            replica: Reader { mariadb: self.replica == Vendor::MariaDb, version: self.replica_version },
-            excluded: self.is_excluded(event.header()),
-            at: &self.source,
-        };
-        let outcome = match self.memory.control(&event) {
-            Some(outcome) => outcome,
-            None => {
-                let outcome = match statement::judge(&event, &context) {
-                    Err(StreamError::Stopped { behind, .. }) if self.has_passed() => {
-                        statement::Outcome::left_out(behind)
-                    }
-                    Err(StreamError::Stopped { message, code, behind }) => {
-                        if let Some(learned) = behind.as_deref() {
-                            self.keep(learned)?;
-                        }
-                        return Err(StreamError::Stopped { message, code, behind });
-                    }
-                    judged => judged?,
-                };
-                self.memory.keep_control(&event, &outcome);
-                outcome
-            }
-        };
-        if let Some(learned) = outcome.learned {
-            self.learn(*learned)?;
-        }
-        self.notes.extend(outcome.note);
-        let file_waits = self.prelude.file().is_some();
-        let prelude = self.prelude.take();
-        let opening = outcome.opening;
-        let was_open = self.group.in_transaction();
-        self.group.statement(opening);
-        if let Some(control) = outcome.control {
-            self.group.control(control);
-        }
-        let ends_group = self.group.is_closed();
-        let mut passing = outcome.event;
-        if let Some(control) = outcome.control
-            && self.bridges_xa()
-            && let Some(out) = passing.take()
-        {
-            passing = self.xa_control(control, &event, out);
-            if passing.is_none() {
-                return Ok(());
-            }
-        }
-        match passing {
-            Some(out) => {
-                for event in prelude {
-                    self.outbox.inner(event);
-                }
-                if ends_group {
-                    self.outbox.last(out);
-                } else if outcome.control == Some(Control::XaEnd) {
-                    // The XA_PREPARE that follows cannot be lengthened: the count is put right here.
-                    self.outbox.aligned(out);
-                } else {
-                    self.outbox.inner(out);
-                }
-            }
-            None => match opening {
-                // CREATE TABLE … START TRANSACTION was left out: its XID is still to come.
-                statement::Opening::ByStatement if !was_open => {
-                    self.outbox.inner(statement::control_event(&event, b"BEGIN"));
-                }
-                // What is out already of its file is forgotten there.
-                _ if event.event_type() == EventType::EXECUTE_LOAD_QUERY
-                    && !file_waits
-                    && !self.is_excluded(event.header()) =>
-                {
-                    let forgotten = statement::forget_file(&event)?;
-                    if ends_group {
-                        self.outbox.last(forgotten);
-                    } else {
-                        self.outbox.inner(forgotten);
-                    }
-                }
-                _ if ends_group => self.outbox.empty(&event),
-                _ => {}
-            },
-        }
-        Ok(())
-    }
-
-    /// Whether the replica has the statement at hand behind it.
-    fn has_passed(&self) -> bool {
-        self.passed
-            .as_ref()
-            .is_some_and(|passed| passed.file == self.source.file && self.source.position <= passed.position)
-    }
-
-    /// XA PREPARE, or XA COMMIT … ONE PHASE, which is the same event with 1 in its first byte.
-    fn prepare(&mut self, event: Event) -> Result<(), StreamError> {
-        self.flush_held();
-        let one_phase = event.body().first().is_some_and(|&one_phase| one_phase != 0);
-        let emptied = self.outbox.is_unchanged_xa();
-        let xid = std::mem::take(&mut self.xid);
-        if !one_phase {
-            self.xa.prepared(&xid, event.header().timestamp, &self.source, emptied);
-        }
-        if emptied {
-            self.outbox.end_unchanged_xa(&event);
-        } else {
-            self.outbox.last(event);
-        }
-        self.group.close();
-        Ok(())
-    }
-
-    /// MariaDB takes an XA transaction without changes as it is, and its own GTID events say more of XA than these events.
-    fn bridges_xa(&self) -> bool {
-        let source = self.format.as_ref().map(|format| format.server.vendor);
-        self.replica == Vendor::MySql && source == Some(Vendor::MySql)
-    }
-
-    /// What becomes of the transaction control of XA on the way to a MySQL replica; gives the event back where it passes.
-    fn xa_control(&mut self, control: Control, event: &Event, out: Event) -> Option<Event> {
-        let sql = || statement::text(event, self.format.as_ref()).unwrap_or_default();
-        match control {
-            Control::XaStart => {
-                self.xid = xa::xid_text(sql()).to_vec();
-                self.outbox.begin_xa(out);
-                None
-            }
-            Control::XaCommit | Control::XaRollback
-                if self.xa.was_emptied(xa::xid_text(sql()), event.header().timestamp, &self.source) =>
-            {
-                self.outbox.empty(event);
-                None
-            }
-            Control::XaCommit | Control::XaRollback => Some(out),
-            _ if self.outbox.is_unchanged_xa() => {
-                self.outbox.wait_with_xa(out);
-                None
-            }
-            _ => Some(out),
-        }
-    }
-
-    /// Opens a compressed transaction, lets its events go through, and closes it again if anything changed.
-    fn payload(&mut self, event: Event) -> Result<(), StreamError> {
-        let opened = Bytes::from(open_transaction(event.body())?);
-        let outer = std::mem::replace(&mut self.checksum, ChecksumAlgorithm::None);
-        let before = self.outbox.begin_payload();
-        let walked = self.walk_payload(&opened);
-        self.checksum = outer;
-        let inner = self.outbox.end_payload(before);
-        walked?;
-        let unchanged = inner.iter().map(|event| event.raw().len()).sum::<usize>() == opened.len()
-            && inner.iter().flat_map(|event| event.raw().iter()).eq(opened.iter());
-        let event = if unchanged {
-            event
-        } else {
-            let events: Vec<u8> = inner.iter().flat_map(|event| event.raw().iter().copied()).collect();
-            Event::build(*event.header(), &[&close_transaction(&events)?], event.checksum())
-        };
-        if self.group.is_closed() {
-            self.outbox.last(event)
-        } else {
-            self.outbox.inner(event)
-        }
-        Ok(())
-    }
-
-    fn walk_payload(&mut self, opened: &Bytes) -> Result<(), StreamError> {
-        let mut offset = 0;
-        while offset < opened.len() {
-            let header =
-                Header::read(&opened[offset..]).map_err(|error| StreamError::Truncated(EventType(0), error))?;
-            let length = header.event_length as usize;
-            let end = offset.saturating_add(length);
-            if length < HEADER_LENGTH || end > opened.len() {
-                let actual = opened.len() - offset;
-                let (event_type, stated) = (header.event_type, header.event_length);
-                return Err(crate::binlog::DamagedEvent::Length { event_type, stated, actual }.into());
-            }
-            if header.event_type == EventType::TRANSACTION_PAYLOAD {
-                return Err(StreamError::UnknownType(header.event_type));
-            }
-            self.transform(Event::new(opened.slice(offset..end), ChecksumAlgorithm::None)?)?;
-            offset = end;
-        }
-        Ok(())
-    }
-
     /// Hands what the transformation gave to the numbering.
     fn deliver(&mut self, out: &mut Vec<Event>) -> Result<(), StreamError> {
         self.outbox.deliver(&mut self.numberer, &self.source, self.checksum, out)?;
@@ -882,19 +454,5 @@ impl Stream {
             self.numberer.close_large_gap(&self.source, held as u64, out);
         }
         Ok(())
-    }
-}
-
-/// The same rows event as the last of its statement.
-fn ending_statement(event: &Event, format: Option<&FormatDescription>) -> Event {
-    let rows = format.and_then(|format| Rows::read(event.body(), event.event_type(), format).ok());
-    match rows {
-        Some(rows) => {
-            let body = event.body();
-            let flags = (rows.flags | Rows::STMT_END_F).to_le_bytes();
-            let parts = [&body[..rows.flags_offset], &flags, &body[rows.flags_offset + 2..]];
-            Event::build(*event.header(), &parts, event.checksum())
-        }
-        None => event.clone(),
     }
 }
