@@ -5,12 +5,14 @@
 //! in the configuration wins. A glob never matches a system schema; only its exact name does.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 
 use crate::ddl::ObjectType;
 use crate::pipeline::policy::{Choice, Policy};
 
+mod databases;
+mod decision;
+mod entry;
 mod fingerprint;
 mod follow;
 mod growth;
@@ -19,127 +21,18 @@ mod pattern;
 mod shadow;
 mod validate;
 
+pub use decision::{DecidedBy, Decision, Selection};
+pub use entry::{ExcludedOrigin, ObjectRule};
 pub use learned::{Definition, FollowedTable, Learned, MAX_LEARNED, OnlineChange, TablePlace};
 pub use pattern::{MAX_NAME_CHARS, Pattern, PatternError, Template, parse_patterns};
 pub use shadow::{Shadow, ShadowRole};
 pub use validate::RuleProblem;
 
+use decision::selected;
 use pattern::fold;
 
 /// Schemas that belong to the server itself: globs never select them.
 pub const SYSTEM_SCHEMAS: [&str; 4] = ["mysql", "sys", "information_schema", "performance_schema"];
-
-/// What the rules say of one table, view or other object inside a database.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Selection {
-    /// It goes out under this name.
-    Selected {
-        /// The database at the replica.
-        database: String,
-        /// The name at the replica.
-        name: String,
-    },
-    /// It does not go out.
-    NotSelected,
-}
-
-/// Which rule said so. The number is the place in the route's `objects`, from 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DecidedBy {
-    /// The route has no `objects`: everything is selected, unchanged.
-    NoObjects,
-    /// This inclusion.
-    Rule(usize),
-    /// This exclusion.
-    Exclusion(usize),
-    /// It was renamed from a selected name, and `rename_out` is `follow`.
-    Followed,
-    /// It belongs to a table that a table rule selects, and `online_ddl` is `forward`.
-    Shadow,
-    /// No rule matches.
-    Nothing,
-}
-
-impl fmt::Display for DecidedBy {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoObjects => formatter.write_str("everything"),
-            Self::Rule(index) => write!(formatter, "objects[{index}]"),
-            Self::Exclusion(index) => write!(formatter, "exclude objects[{index}]"),
-            Self::Followed => formatter.write_str("ddl.rename_out"),
-            Self::Shadow => formatter.write_str("ddl.online_ddl"),
-            Self::Nothing => formatter.write_str("not selected"),
-        }
-    }
-}
-
-/// A selection and the rule that made it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decision {
-    /// Whether the object goes out, and as what.
-    pub selection: Selection,
-    /// Which rule said so.
-    pub by: DecidedBy,
-}
-
-impl Decision {
-    /// Whether the object goes out.
-    pub fn is_selected(&self) -> bool {
-        matches!(self.selection, Selection::Selected { .. })
-    }
-}
-
-/// One entry of a route's `objects`, as it was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ObjectRule {
-    /// `database = "…"`, with its `rename`.
-    Database {
-        /// Which databases.
-        pattern: Pattern,
-        /// The new name, if it has one.
-        rename: Option<Template>,
-    },
-    /// `table = "database.table"`, with its `rename`.
-    Table {
-        /// Which databases.
-        database: Pattern,
-        /// Which tables in them.
-        table: Pattern,
-        /// New database and new table, if it has one. The `*` of both take the texts of both patterns in order.
-        rename: Option<(Template, Template)>,
-    },
-    /// `exclude = "database"`.
-    ExcludeDatabase(Pattern),
-    /// `exclude = "database.table"`.
-    ExcludeTable {
-        /// Which databases.
-        database: Pattern,
-        /// Which tables in them.
-        table: Pattern,
-    },
-}
-
-impl ObjectRule {
-    /// How specific an inclusion is: the smaller wins. `None` for exclusions.
-    fn class(&self) -> Option<u8> {
-        match self {
-            Self::Table { database, table, .. } if database.is_exact() && table.is_exact() => Some(0),
-            Self::Table { .. } => Some(1),
-            Self::Database { pattern, .. } if pattern.is_exact() => Some(2),
-            Self::Database { .. } => Some(3),
-            Self::ExcludeDatabase(_) | Self::ExcludeTable { .. } => None,
-        }
-    }
-}
-
-/// A server whose own transactions a route leaves out.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ExcludedOrigin {
-    /// By the server id in the event header.
-    ServerId(u32),
-    /// By the server uuid in the GTID, in lower case with hyphens.
-    ServerUuid(String),
-}
 
 /// Everything that decides what a route does to a stream, apart from the dialect. Immutable once built.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -409,143 +302,12 @@ impl RuleSet {
         Some(selected(new_database, new_name, DecidedBy::Rule(index)))
     }
 
-    /// The database rule for a database and its new name, exclusions not looked at.
-    fn database_rule(&self, database: &str) -> Option<(usize, String)> {
-        let exact =
-            if self.folded { self.exact_databases.get(&fold(database)) } else { self.exact_databases.get(database) };
-        let globs = if self.is_system_schema(database) { &[][..] } else { &self.glob_databases[..] };
-        for &index in exact.into_iter().chain(globs) {
-            if let ObjectRule::Database { pattern, rename } = &self.rules[index]
-                && let Some(texts) = pattern.captures(database, self.folded)
-            {
-                let new = match rename {
-                    None => database.to_owned(),
-                    Some(template) => template.fill(&mut texts.into_iter().map(|range| &database[range])),
-                };
-                return Some((index, new));
-            }
-        }
-        None
-    }
-
-    /// The new name of a database that is selected as a whole: by a database rule or by a table rule such as `crm.*`. Tables of it
-    /// may still be excluded or renamed by themselves.
-    pub fn database(&self, database: &str) -> Option<String> {
-        match self.decide_database(database).selection {
-            Selection::Selected { database, .. } => Some(database),
-            Selection::NotSelected => None,
-        }
-    }
-
-    /// As [`RuleSet::database`], with the rule that decided.
-    pub fn decide_database(&self, database: &str) -> Decision {
-        if self.rules.is_empty() {
-            return selected(database.to_owned(), String::new(), DecidedBy::NoObjects);
-        }
-        if let Some(index) = self.database_exclusion(database) {
-            return Decision { selection: Selection::NotSelected, by: DecidedBy::Exclusion(index) };
-        }
-        let system = self.is_system_schema(database);
-        for &index in &self.glob_tables {
-            if let ObjectRule::Table { database: databases, table, rename } = &self.rules[index]
-                && table.is_everything()
-                && table.runs() == 1
-                && (!system || databases.is_exact())
-                && let Some(texts) = databases.captures(database, self.folded)
-            {
-                let new = match rename {
-                    None => database.to_owned(),
-                    Some((new, name)) if new.pattern().runs() == databases.runs() && name.pattern().is_everything() => {
-                        new.fill(&mut texts.into_iter().map(|range| &database[range]))
-                    }
-                    // Its tables go out under other names: that is no selection of a database.
-                    Some(_) => continue,
-                };
-                return selected(new, String::new(), DecidedBy::Rule(index));
-            }
-        }
-        match self.database_rule(database) {
-            Some((index, new)) => selected(new, String::new(), DecidedBy::Rule(index)),
-            None => Decision { selection: Selection::NotSelected, by: DecidedBy::Nothing },
-        }
-    }
-
-    /// Whether some table of this database can be selected.
-    pub fn database_touched(&self, database: &str) -> bool {
-        if self.rules.is_empty() {
-            return true;
-        }
-        if self.database_exclusion(database).is_some() {
-            return false;
-        }
-        self.database_rule(database).is_some() || self.table_rules_of(database).next().is_some()
-    }
-
-    /// The table rules that can match a table of this database.
-    fn table_rules_of<'a>(&'a self, database: &'a str) -> impl Iterator<Item = &'a ObjectRule> {
-        let system = self.is_system_schema(database);
-        let exact = if self.folded { self.exact_tables.get(&fold(database)) } else { self.exact_tables.get(database) };
-        let globs = self.glob_tables.iter().filter(move |index| match &self.rules[**index] {
-            ObjectRule::Table { database: databases, .. } => {
-                (!system || databases.is_exact()) && databases.matches(database, self.folded)
-            }
-            _ => false,
-        });
-        exact.into_iter().flat_map(HashMap::values).chain(globs).map(|&index| &self.rules[index])
-    }
-
-    /// What a session's default database becomes at the replica, so that names that have no database in the text can stay
-    /// without one: the new name of a database that is selected as a whole; else the one database to which all table rules
-    /// of it lead; else its own name.
-    pub fn default_database(&self, database: &str) -> String {
-        if database.is_empty() || self.rules.is_empty() || self.database_exclusion(database).is_some() {
-            return database.to_owned();
-        }
-        self.one_database(database).unwrap_or_else(|| database.to_owned())
-    }
-
-    /// The one database to which all that is selected of a database goes, if there is one.
-    fn one_database(&self, database: &str) -> Option<String> {
-        if let Some(new) = self.database(database) {
-            return Some(new);
-        }
-        let mut common: Option<String> = None;
-        for rule in self.table_rules_of(database) {
-            let ObjectRule::Table { database: databases, rename, .. } = rule else { continue };
-            let new = match rename {
-                None => database.to_owned(),
-                Some((new, _)) if new.pattern().runs() <= databases.runs() => {
-                    let texts = databases.captures(database, self.folded).unwrap_or_default();
-                    new.fill(&mut texts.into_iter().map(|range| &database[range]))
-                }
-                // The new database takes text from the table's name: it differs from table to table.
-                Some(_) => return None,
-            };
-            match &common {
-                Some(other) if *other != new => return None,
-                _ => common = Some(new),
-            }
-        }
-        common
-    }
-
     /// The first exclusion that names this object or its whole database.
     fn exclusion(&self, database: &str, name: &str, name_folded: bool) -> Option<usize> {
         self.exclusions.iter().copied().find(|&index| match &self.rules[index] {
             ObjectRule::ExcludeDatabase(databases) => databases.matches(database, self.folded),
             ObjectRule::ExcludeTable { database: databases, table } => {
                 databases.matches(database, self.folded) && table.matches(name, name_folded)
-            }
-            ObjectRule::Database { .. } | ObjectRule::Table { .. } => false,
-        })
-    }
-
-    /// The first exclusion that leaves nothing of this database.
-    fn database_exclusion(&self, database: &str) -> Option<usize> {
-        self.exclusions.iter().copied().find(|&index| match &self.rules[index] {
-            ObjectRule::ExcludeDatabase(databases) => databases.matches(database, self.folded),
-            ObjectRule::ExcludeTable { database: databases, table } => {
-                table.is_everything() && databases.matches(database, self.folded)
             }
             ObjectRule::Database { .. } | ObjectRule::Table { .. } => false,
         })
@@ -565,16 +327,6 @@ impl RuleSet {
     /// Whether the rule at this place is a table rule.
     pub fn is_table_rule(&self, index: usize) -> bool {
         matches!(self.rules.get(index), Some(ObjectRule::Table { .. }))
-    }
-
-    fn is_system_schema(&self, database: &str) -> bool {
-        SYSTEM_SCHEMAS.iter().any(|schema| {
-            if self.folded || *schema == "information_schema" {
-                schema.eq_ignore_ascii_case(database)
-            } else {
-                *schema == database
-            }
-        })
     }
 
     /// Whether a transaction can come out longer than it went in; [`RuleSet::growth_reason`] says why.
@@ -597,10 +349,6 @@ impl RuleSet {
     fn lets_unselected_names_out(&self) -> bool {
         self.policy.reference == Choice::Forward || self.policy.unknown == Choice::Forward
     }
-}
-
-fn selected(database: String, name: String, by: DecidedBy) -> Decision {
-    Decision { selection: Selection::Selected { database, name }, by }
 }
 
 /// Whether a name is not longer than MySQL's limit, which is in characters.
