@@ -10,7 +10,7 @@ use super::ListenerConfig;
 use super::answers::Asker;
 use super::auth::{Plugin, certificate_proof, new_challenge};
 use super::compression::Compressed;
-use super::dump::{LONG_ERROR_TEXT, error_text};
+use super::fault_packet::{LONG_ERROR_TEXT, error_text};
 use super::handshake::{
     FAST_AUTH_SUCCESS, HandshakeResponse, SSL_REQUEST_LENGTH, auth_switch, capabilities, capability, err_packet,
     greeted_version, greeting, ok_packet,

@@ -13,9 +13,8 @@ use super::answers::{Asker, server_error};
 use super::command::{BinlogDump, BinlogDumpGtid, CommandError, RegisterSlave, code};
 use super::console::{Console, Surroundings, is_served};
 use super::door::let_in;
-use super::dump::{
-    DumpEnd, ErrorStyle, LONG_ERROR_TEXT, Plan, SHORT_ERROR_TEXT, ended, error_text, fatal_number, fault_packet, stream,
-};
+use super::dump::{DumpEnd, Plan, ended, stream};
+use super::fault_packet::{ErrorStyle, LONG_ERROR_TEXT, SHORT_ERROR_TEXT, error_text, fatal_number, fault_packet};
 use super::handshake::{EOF_PACKET, err_packet, ok_packet};
 use super::heartbeat::Layout;
 use super::outlook::Trouble;
