@@ -7,8 +7,10 @@ use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use super::{
-    Activity, Client, ServerVersion, SourceError, Vendor, connection::Connection, facts, result_set,
-    semi_sync::SemiSync,
+    Activity, Client, ServerVersion, SourceError, Vendor,
+    connection::Connection,
+    facts, result_set,
+    semi_sync::{SEMI_SYNC_REGISTRATION, SemiSync},
 };
 use crate::{
     binlog::ChecksumAlgorithm,
@@ -71,7 +73,8 @@ pub struct DumpRequest {
     pub flags: u16,
     /// Where to begin.
     pub start: DumpStart,
-    /// More statements before it, such as MariaDB's `SET @slave_connect_state = '…'`.
+    /// More statements before it, such as MariaDB's `SET @slave_connect_state = '…'`. With [`SEMI_SYNC_REGISTRATION`] among them the
+    /// stream is that of a semi-synchronous replica.
     pub session: Vec<String>,
 }
 
@@ -86,7 +89,8 @@ impl Client {
         self.simple(&registration(&request.identity), Activity::Registration).await?;
         let has_heartbeats = self.version().vendor == Vendor::MariaDb || self.version().number >= 50500;
         let silence = (has_heartbeats && !request.heartbeat.is_zero()).then(|| request.heartbeat * MISSED_HEARTBEATS);
-        let (thread_id, semi_sync) = (self.thread_id(), SemiSync::with(self.version()));
+        let registered = request.session.iter().any(|statement| statement == SEMI_SYNC_REGISTRATION);
+        let (thread_id, semi_sync) = (self.thread_id(), SemiSync::of(self.version(), registered));
         let mut connection = self.connection;
         connection.command(&dump_command(&request)).await?;
         let mut reader = PacketReader::new(STREAM_BUFFER, MAX_PAYLOAD);

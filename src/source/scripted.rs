@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
     time::Instant,
 };
 use uuid::Uuid;
 
-use super::*;
+use super::{semi_sync::SemiSync, *};
 use crate::{
     binlog::ChecksumAlgorithm,
     fault::Code,
@@ -381,7 +382,8 @@ async fn a_semi_synchronous_stream_is_stripped_and_acknowledged() {
         server.send_numbered(1, &framed(0, &[9; 30])).await;
         server.send_numbered(2, &[0, 1, 2, 3]).await;
     });
-    let mut stream = client.await.expect("logged in").start_dump(request()).await.expect("a stream");
+    let registered = DumpRequest { session: vec![SEMI_SYNC_REGISTRATION.to_owned()], ..request() };
+    let mut stream = client.await.expect("logged in").start_dump(registered).await.expect("a stream");
     let mut seen = Vec::new();
     for _ in 0..3 {
         let event = stream.next().await.expect("an event").expect("an event");
@@ -394,21 +396,31 @@ async fn a_semi_synchronous_stream_is_stripped_and_acknowledged() {
     assert_eq!(error.code, Code::SourceProtocol, "{error}");
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_source_that_waits_for_an_acknowledgement_is_not_silent() {
+#[test]
+fn a_source_that_waits_for_an_acknowledgement_is_not_silent() {
     // MySQL 5.6 and older: their thread reads the acknowledgement before it sends anything.
-    let mut semi_sync = super::semi_sync::SemiSync::with(&ServerVersion::parse("5.6.24-log").expect("a version"));
-    let mut event = bytes::Bytes::from_static(&[0xef, 1, 5, 5]);
+    let version = |text: &str| ServerVersion::parse(text).expect("a version");
+    let mut semi_sync = SemiSync::of(&version("5.6.24-log"), true);
+    let mut event = Bytes::from_static(&[0xef, 1, 5, 5]);
     semi_sync.strip(&mut event).expect("well framed");
     assert_eq!((&event[..], semi_sync.asks(), semi_sync.source_waits()), (&[5, 5][..], true, true));
     semi_sync.acknowledge(b"bin.000001", 4);
     assert!(!semi_sync.source_waits());
-    let mut threaded = super::semi_sync::SemiSync::with(&ServerVersion::parse("5.7.29-log").expect("a version"));
-    threaded.strip(&mut bytes::Bytes::from_static(&[0xef, 1, 5, 5])).expect("well framed");
+    let mut threaded = SemiSync::of(&version("5.7.29-log"), true);
+    threaded.strip(&mut Bytes::from_static(&[0xef, 1, 5, 5])).expect("well framed");
     assert!(!threaded.source_waits());
-    let mut plain = super::semi_sync::SemiSync::with(&ServerVersion::parse("5.7.29-log").expect("a version"));
-    let mut event = bytes::Bytes::from_static(&[0, 1]);
-    plain.strip(&mut event).expect("as it is");
-    plain.strip(&mut bytes::Bytes::from_static(&[0xef, 1])).expect("a time that begins so");
-    assert_eq!((&event[..], plain.asks()), (&[0, 1][..], false));
+}
+
+#[test]
+fn events_that_look_framed_are_plain_where_the_stream_is_not_registered_or_the_source_has_it_off() {
+    let version = ServerVersion::parse("5.7.29-log").expect("a version");
+    let (plain, looks_framed) = ([0, 1, 2], [0xef, 1, 2]);
+    for (registered, first) in [(false, looks_framed), (true, plain)] {
+        let mut semi_sync = SemiSync::of(&version, registered);
+        for bytes in [first, looks_framed] {
+            let mut event = Bytes::copy_from_slice(&bytes);
+            semi_sync.strip(&mut event).expect("as it is");
+            assert_eq!((&event[..], semi_sync.asks()), (&bytes[..], false), "registered: {registered}");
+        }
+    }
 }

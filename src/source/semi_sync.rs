@@ -18,7 +18,9 @@ const OUTGOING_LIMIT: usize = 64 << 10;
 /// The state of one stream.
 #[derive(Debug, Default)]
 pub(super) struct SemiSync {
-    /// Whether events come with the two bytes, which the first packet shows: it is a ROTATE that was made up, and its time is 0.
+    /// Whether events come with the two bytes: never where the stream is not registered, and not always where it is, because a source
+    /// that has turned such replication off sends plain events. The first packet shows it: it is a ROTATE that was made up, and its
+    /// time is 0.
     framed: Option<bool>,
     /// The source's thread sends nothing until it has read the acknowledgement that it asked for.
     synchronous: bool,
@@ -31,13 +33,15 @@ pub(super) struct SemiSync {
 }
 
 impl SemiSync {
-    /// For a stream from a server of this version. MySQL 5.7 and MariaDB 10.3 read acknowledgements in a thread of its own.
-    pub(super) fn with(version: &ServerVersion) -> Self {
+    /// For a stream from a server of this version, registered by [`SEMI_SYNC_REGISTRATION`] or not. MySQL 5.7 and MariaDB 10.3 read
+    /// acknowledgements in a thread of its own.
+    pub(super) fn of(version: &ServerVersion, registered: bool) -> Self {
         let threaded = match version.vendor {
             Vendor::MySql => 50_700,
             Vendor::MariaDb => 100_300,
         };
-        Self { synchronous: version.number < threaded, ..Self::default() }
+        let framed = (!registered).then_some(false);
+        Self { framed, synchronous: version.number < threaded, ..Self::default() }
     }
 
     /// Takes the two bytes off an event.
