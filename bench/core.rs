@@ -17,7 +17,7 @@ use replproxy::binlog::Event;
 use replproxy::pipeline::rules::RuleSet;
 use serde_json::{Value, json};
 
-use measure::{cpu_seconds, machine};
+use measure::{cpu_seconds, machine, write_report};
 
 fn main() {
     let mut seconds = 1.0;
@@ -50,8 +50,7 @@ fn main() {
         }
     }
     if let Some(path) = json_path {
-        let text = serde_json::to_string_pretty(&report).expect("the report is plain data");
-        std::fs::write(path, text + "\n").expect("the report can be written");
+        write_report(&report, &path);
     }
 }
 

@@ -21,7 +21,7 @@ use replproxy::pipeline::policy::judge;
 use replproxy::pipeline::rules::RuleSet;
 use serde_json::{Value, json};
 
-use measure::{machine, percentile};
+use measure::{machine, percentile, write_report};
 
 /// The longest statement of which the issue speaks.
 const LONGEST: usize = 4096;
@@ -73,8 +73,7 @@ fn main() {
     }
     println!("the longest: {:.0} µs: {}", longest.0, longest.1);
     if let Some(path) = json_path {
-        let text = serde_json::to_string_pretty(&report).expect("the report is plain data");
-        fs::write(path, text + "\n").expect("the report can be written");
+        write_report(&report, &path);
     }
 }
 

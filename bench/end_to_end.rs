@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 use measure::{cpu_seconds, is_zombie, machine, median, peak_memory_mib, seconds};
 use support::fleet::Version;
-use support::process::{Process, free_port, listens};
+use support::process::{Process, free_port};
 use support::server::{Server, ServerOptions};
 
 /// A run of mysqlbinlog that takes longer than this hangs.
@@ -84,11 +84,7 @@ impl Proxy {
         let mut command = std::process::Command::new(program);
         command.current_dir(folder).args(["run", "--config", "replproxy.toml"]);
         let mut process = Process::spawn(&mut command, &folder.join("proxy.log")).expect("the built program runs");
-        let limit = Instant::now() + Duration::from_secs(10);
-        while !(listens(transparent) && listens(renaming)) {
-            assert!(Instant::now() < limit && !process.has_ended(), "the proxy does not listen:\n{}", process.output());
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        process.listens_at(&[transparent, renaming]);
         Self { process, transparent, renaming }
     }
 
@@ -113,21 +109,7 @@ struct Dump {
 }
 
 fn main() -> ExitCode {
-    let options = match Options::read() {
-        Ok(options) => options,
-        Err(mistake) => {
-            eprintln!("error: {mistake}");
-            return ExitCode::from(2);
-        }
-    };
-    let runtime = tokio::runtime::Runtime::new().expect("threads can be started");
-    let report = runtime.block_on(measure_all(&options));
-    let text = serde_json::to_string_pretty(&report).expect("the report is plain data");
-    match &options.json {
-        Some(path) => std::fs::write(path, text + "\n").expect("the report can be written"),
-        None => println!("{text}"),
-    }
-    ExitCode::SUCCESS
+    measure::conduct(Options::read(), |options| options.json.as_deref(), measure_all)
 }
 
 async fn measure_all(options: &Options) -> Value {

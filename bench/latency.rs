@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use replproxy::binlog::EventType;
-use replproxy::secret::Secret;
-use replproxy::source::{Client, DumpRequest, DumpStart, Endpoint, Identity, TlsMode};
+use replproxy::source::{Client, DumpRequest, DumpStart, Endpoint, Identity};
 use serde_json::{Value, json};
 use tokio::sync::Barrier;
 
 use super::Proxy;
 use super::measure::percentile;
+use super::support::thin::endpoint;
 
 /// Transactions that are written and measured.
 const TRANSACTIONS: usize = 3000;
@@ -68,20 +68,6 @@ pub(crate) async fn measure(source: u16, proxy: &Proxy) -> Value {
         report[*way] = json!({ "p50_us": figures[0], "p99_us": figures[1], "added_p50_us": figures[2], "added_p99_us": figures[3] });
     }
     report
-}
-
-fn endpoint(port: u16, user: &str, password: &str) -> Endpoint {
-    Endpoint {
-        host: "127.0.0.1".to_owned(),
-        port,
-        user: user.to_owned(),
-        password: Secret::new(password),
-        tls: TlsMode::Disabled,
-        tls_ca: None,
-        tls_cert: None,
-        tls_key: None,
-        connect_timeout: Duration::from_secs(10),
-    }
 }
 
 /// When each transaction's commit arrived.

@@ -1,7 +1,11 @@
-//! Medians, percentiles, and what the kernel says of a process.
+//! Medians, percentiles, what the kernel says of a process, and the report.
 
 use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
 use std::time::Duration;
+
+use serde_json::Value;
 
 /// Clock ticks a second in `/proc/PID/stat`: 100 on every Linux that Rust runs on (`getconf CLK_TCK`).
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -53,7 +57,7 @@ fn status_kib(pid: u32, key: &str) -> f64 {
 }
 
 /// Machine and toolchain, for the report: a number without them means nothing.
-pub(crate) fn machine() -> serde_json::Value {
+pub(crate) fn machine() -> Value {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
@@ -64,6 +68,33 @@ pub(crate) fn machine() -> serde_json::Value {
         "load_before": load.split(' ').next().unwrap_or_default(),
         "replproxy": env!("CARGO_PKG_VERSION"),
     })
+}
+
+/// A bench with real servers, from its options to its report: into the file that the options name, else to standard output.
+pub(crate) fn conduct<O>(
+    options: Result<O, String>,
+    file: impl Fn(&O) -> Option<&Path>,
+    measure_all: impl AsyncFnOnce(&O) -> Value,
+) -> ExitCode {
+    let options = match options {
+        Ok(options) => options,
+        Err(mistake) => {
+            eprintln!("error: {mistake}");
+            return ExitCode::from(2);
+        }
+    };
+    let runtime = tokio::runtime::Runtime::new().expect("threads can be started");
+    let report = runtime.block_on(measure_all(&options));
+    match file(&options) {
+        Some(path) => write_report(&report, path),
+        None => println!("{report:#}"),
+    }
+    ExitCode::SUCCESS
+}
+
+/// Writes a report for the next one to be compared with.
+pub(crate) fn write_report(report: &Value, path: &Path) {
+    fs::write(path, format!("{report:#}\n")).expect("the report can be written");
 }
 
 /// Seconds with a fraction.

@@ -114,9 +114,6 @@ fn status_object(healthy: bool) -> Value {
     status["routes"][0]["acknowledgements"] = json!(0);
     status["sources"][0]["semi_sync"] = Value::Null;
     status["routes"][0]["errors"] = errors;
-    status["routes"][0]["semi_sync_connections"] = json!(0);
-    status["routes"][0]["acknowledgements"] = json!(0);
-    status["sources"][0]["semi_sync"] = Value::Null;
     status["sources"][0]["error"] = source_error;
     status
 }

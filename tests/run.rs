@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use replproxy::binlog::EventType;
 use replproxy::gtid::GtidSet;
-use replproxy::secret::Secret;
-use replproxy::source::{Client, DumpRequest, DumpStart, Endpoint, EventStream, Identity, SourceError, TlsMode};
+use replproxy::source::{Client, DumpRequest, DumpStart, EventStream, Identity, SourceError};
 use replproxy::status::{Status, fetch};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::support::process::{Process, free_port, listens};
+use crate::support::process::{Process, free_port};
+use crate::support::thin::endpoint;
 
 /// Far more than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -46,11 +46,7 @@ impl Running {
 
     /// Waits for a port to listen, or says what the program said instead.
     fn listening(mut self, ports: &[u16]) -> Self {
-        let limit = Instant::now() + PATIENCE;
-        while !ports.iter().all(|port| listens(*port)) {
-            assert!(!self.process.has_ended() && Instant::now() < limit, "not listening:\n{}", self.process.output());
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        self.process.listens_at(ports);
         self
     }
 
@@ -95,23 +91,12 @@ const TO_CN: &str = "[[routes.shop.objects]]\ndatabase = \"shop\"\nrename = \"sh
 const TO_DE: &str = "[[routes.shop.objects]]\ndatabase = \"shop\"\nrename = \"shop_de\"";
 
 async fn attach(port: u16) -> Result<EventStream, SourceError> {
-    let endpoint = Endpoint {
-        host: "127.0.0.1".to_owned(),
-        port,
-        user: "repl".to_owned(),
-        password: Secret::new("secret"),
-        tls: TlsMode::Disabled,
-        tls_ca: None,
-        tls_cert: None,
-        tls_key: None,
-        connect_timeout: PATIENCE,
-    };
     // A replica for each route: one and the same must not follow a source by GTID through two routes with different rules.
     let uuid = Uuid::from_u128(port.into());
     let identity = Identity { server_id: 77, uuid, host: "test".to_owned(), port: 0 };
     let start = DumpStart::GtidSet(Bytes::from(GtidSet::default().encode()));
     let request = DumpRequest { identity, heartbeat: Duration::from_secs(1), flags: 0, start, session: Vec::new() };
-    Client::connect(&endpoint).await?.start_dump(request).await
+    Client::connect(&endpoint(port, "repl", "secret")).await?.start_dump(request).await
 }
 
 /// Reads until so many transactions have come, and returns every byte of it.

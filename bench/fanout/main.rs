@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use support::fleet::Version;
-use support::process::{Process, free_port, listens};
+use support::process::{Process, free_port};
 use support::server::{Server, ServerOptions};
 
 /// How the program is started as the forwarder: port to listen at, port to lead to.
@@ -112,16 +112,7 @@ impl Way {
     }
 
     fn listening(mut self) -> Self {
-        let limit = Instant::now() + Duration::from_secs(10);
-        while !listens(self.port) {
-            assert!(
-                Instant::now() < limit && !self.process.has_ended(),
-                "{} does not listen:\n{}",
-                self.name,
-                self.process.output()
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        self.process.listens_at(&[self.port]);
         self
     }
 
@@ -150,21 +141,7 @@ fn main() -> ExitCode {
         forwarder::run(port(listen), port(upstream));
         return ExitCode::SUCCESS;
     }
-    let options = match Options::read() {
-        Ok(options) => options,
-        Err(mistake) => {
-            eprintln!("error: {mistake}");
-            return ExitCode::from(2);
-        }
-    };
-    let runtime = tokio::runtime::Runtime::new().expect("threads can be started");
-    let report = runtime.block_on(measure_all(&options));
-    let text = serde_json::to_string_pretty(&report).expect("the report is plain data");
-    match &options.json {
-        Some(path) => std::fs::write(path, text + "\n").expect("the report can be written"),
-        None => println!("{text}"),
-    }
-    ExitCode::SUCCESS
+    measure::conduct(Options::read(), |options| options.json.as_deref(), measure_all)
 }
 
 async fn measure_all(options: &Options) -> Value {

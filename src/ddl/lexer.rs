@@ -315,16 +315,29 @@ impl<'a> Lexer<'a> {
 
     /// A string literal; `self.at` is at its opening quote.
     fn string(&mut self, start: usize, quote: u8) -> Token {
+        let backslash_escapes = !self.rules.no_backslash_escapes;
+        self.enclosed(quote, backslash_escapes, Problem::String);
+        self.token(TokenKind::String, start)
+    }
+
+    /// A quoted name; `self.at` is at its opening quote.
+    fn quoted(&mut self, start: usize, quote: u8) -> Token {
+        self.enclosed(quote, false, Problem::Name);
+        self.token(TokenKind::Quoted, start)
+    }
+
+    /// Moves behind the closing quote, of which two stand for one inside; to the end of a text that has none.
+    fn enclosed(&mut self, quote: u8, backslash_escapes: bool, unclosed: Problem) {
         self.at += 1;
         let pairs = self.rules.charset.has_ascii_trails();
         while let Some(byte) = self.byte(self.at) {
             if byte == quote {
                 self.at += 1;
                 if self.byte(self.at) != Some(quote) {
-                    return self.token(TokenKind::String, start);
+                    return;
                 }
                 self.at += 1;
-            } else if byte == b'\\' && !self.rules.no_backslash_escapes {
+            } else if byte == b'\\' && backslash_escapes {
                 // It escapes one byte, also where that begins a character of two.
                 self.at += 2;
             } else if pairs && byte >= 0x80 {
@@ -334,30 +347,7 @@ impl<'a> Lexer<'a> {
             }
         }
         self.at = self.text.len();
-        self.problem.get_or_insert(Problem::String);
-        self.token(TokenKind::String, start)
-    }
-
-    /// A quoted name; `self.at` is at its opening quote.
-    fn quoted(&mut self, start: usize, quote: u8) -> Token {
-        self.at += 1;
-        let pairs = self.rules.charset.has_ascii_trails();
-        while let Some(byte) = self.byte(self.at) {
-            if byte == quote {
-                self.at += 1;
-                if self.byte(self.at) != Some(quote) {
-                    return self.token(TokenKind::Quoted, start);
-                }
-                self.at += 1;
-            } else if pairs && byte >= 0x80 {
-                self.at += self.rules.charset.length(self.text.get(self.at..).unwrap_or_default());
-            } else {
-                self.at += 1;
-            }
-        }
-        self.at = self.text.len();
-        self.problem.get_or_insert(Problem::Name);
-        self.token(TokenKind::Quoted, start)
+        self.problem.get_or_insert(unclosed);
     }
 
     fn variable(&mut self, start: usize) -> Token {

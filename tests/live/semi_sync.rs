@@ -8,7 +8,7 @@ use crate::support::fleet::Version;
 use crate::support::link::Link;
 use crate::support::pair::Mode;
 use crate::support::process::free_port;
-use crate::support::proxy::Proxy;
+use crate::support::proxy::{Proxy, storefront};
 use crate::support::replica::{Start, Upstream};
 use crate::support::server::{Server, ServerOptions};
 use crate::support::unless_available;
@@ -65,7 +65,7 @@ impl Stage {
         let source = servers.remove(0);
         let (port, admin, link) = (free_port(), free_port(), Link::listen().await);
         link.lead_to(source.port());
-        let proxy = Proxy::start(&configuration(link.port(), port, admin, rename), &[port, admin]).await;
+        let proxy = Proxy::start(&storefront(link.port(), port, admin, rename), &[port, admin]).await;
         source
             .script(
                 "CREATE DATABASE storefront CHARACTER SET utf8mb4; USE storefront;
@@ -202,32 +202,6 @@ impl Stage {
             assert!(reached.is_ok(), "{}\n{}", reached.unwrap_err(), self.evidence().await);
         }
     }
-}
-
-fn configuration(source: u16, port: u16, admin: u16, rename: &str) -> String {
-    format!(
-        r#"
-        [proxy]
-        server_id = 4000001
-        admin = "127.0.0.1:{admin}"
-        [sources.primary]
-        host = "127.0.0.1"
-        port = {source}
-        user = "repl"
-        password = "secret"
-        tls = "disabled"
-        [routes.shop]
-        source = "primary"
-        listen = "127.0.0.1:{port}"
-        user = "repl"
-        password = "secret"
-        [[routes.shop.objects]]
-        database = "storefront"
-        {rename}
-        [[routes.shop.objects]]
-        exclude = "storefront.audit_*"
-        "#
-    )
 }
 
 async fn commits_wait_for_the_replica(version: Version, mode: Mode, rename: &'static str) {

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::support::compare::{Mapping, differences};
 use crate::support::fleet::Version;
-use crate::support::process::{Process, free_port, listens};
+use crate::support::process::{Process, free_port};
 use crate::support::replica::{Start, Upstream};
 use crate::support::server::{Server, ServerOptions};
 use crate::support::{unless_available, workload};
@@ -39,11 +39,7 @@ async fn served(version: Version, gtid: bool) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_replproxy"));
     command.arg("serve").arg(&files).args(["--listen", &format!("127.0.0.1:{port}"), "--password", "secret"]);
     let mut serving = Process::spawn(&mut command, &folder.path().join("output")).expect("the built program runs");
-    let limit = Instant::now() + Duration::from_secs(60);
-    while !listens(port) {
-        assert!(!serving.has_ended() && Instant::now() < limit, "serve does not listen:\n{}", serving.output());
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    serving.listens_at(&[port]);
     let upstream = Upstream::at(port);
     let upstream = if version == Version::Mysql97 { upstream.with_tls() } else { upstream };
     let start = if gtid { Start::AutoPosition } else { Start::At("binlog.000001".to_owned(), 4) };

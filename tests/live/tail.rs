@@ -6,20 +6,22 @@ use crate::support::fleet::Version;
 use crate::support::link::Link;
 use crate::support::pair::Mode;
 use crate::support::process::free_port;
-use crate::support::proxy::Proxy;
+use crate::support::proxy::{Proxy, storefront};
 use crate::support::replica::{Start, Upstream};
 use crate::support::server::{Server, ServerOptions};
+use crate::support::thin::endpoint;
 use crate::support::unless_available;
 use bytes::Bytes;
 use replproxy::binlog::EventType;
 use replproxy::gtid::GtidSet;
-use replproxy::secret::Secret;
-use replproxy::source::{Client, DumpRequest, DumpStart, Endpoint, EventStream, Identity, TlsMode};
+use replproxy::source::{Client, DumpRequest, DumpStart, EventStream, Identity};
 use replproxy::status::Status;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 const LIMIT: Duration = Duration::from_secs(60);
+
+const SHOP_CN: &str = "rename = \"shop_cn\"";
 
 const SCHEMA: &str = "CREATE DATABASE storefront CHARACTER SET utf8mb4; USE storefront;
     CREATE TABLE marker (n INT NOT NULL PRIMARY KEY); CREATE TABLE work (id INT NOT NULL PRIMARY KEY, v LONGTEXT);
@@ -46,7 +48,7 @@ impl Stage {
         let [port, admin] = [free_port(), free_port()];
         let link = Link::listen().await;
         link.lead_to(port);
-        let proxy = Proxy::start(&configuration(source.port(), port, admin), &[port, admin]).await;
+        let proxy = Proxy::start(&storefront(source.port(), port, admin, SHOP_CN), &[port, admin]).await;
         let start = match mode {
             Mode::FilePosition => {
                 let (file, position) = source.binlog_end().await;
@@ -116,32 +118,6 @@ impl Stage {
         }
         assert!(!self.proxy.log().contains("panicked"), "{}", self.proxy.log());
     }
-}
-
-fn configuration(source: u16, port: u16, admin: u16) -> String {
-    format!(
-        r#"
-        [proxy]
-        server_id = 4000001
-        admin = "127.0.0.1:{admin}"
-        [sources.primary]
-        host = "127.0.0.1"
-        port = {source}
-        user = "repl"
-        password = "secret"
-        tls = "disabled"
-        [routes.shop]
-        source = "primary"
-        listen = "127.0.0.1:{port}"
-        user = "repl"
-        password = "secret"
-        [[routes.shop.objects]]
-        database = "storefront"
-        rename = "shop_cn"
-        [[routes.shop.objects]]
-        exclude = "storefront.audit_*"
-        "#
-    )
 }
 
 /// How many streams the source serves, as it sees it.
@@ -241,23 +217,12 @@ const CROWD: u32 = 1000;
 const CROWD_MEMORY_KIB: u64 = 256 << 10;
 
 async fn attach(port: u16, number: u32, start: DumpStart) -> Option<EventStream> {
-    let endpoint = Endpoint {
-        host: "127.0.0.1".to_owned(),
-        port,
-        user: "repl".to_owned(),
-        password: Secret::new("secret"),
-        tls: TlsMode::Disabled,
-        tls_ca: None,
-        tls_cert: None,
-        tls_key: None,
-        connect_timeout: LIMIT,
-    };
     let uuid = Uuid::from_u128(u128::from(number) + 1);
     let identity = Identity { server_id: 10_000 + number, uuid, host: "crowd".to_owned(), port: 0 };
     let request = DumpRequest { identity, heartbeat: Duration::from_secs(2), flags: 0, start, session: Vec::new() };
     // A door that is too crowded refuses, and replicas knock again.
     for _ in 0..60 {
-        if let Ok(client) = Client::connect(&endpoint).await
+        if let Ok(client) = Client::connect(&endpoint(port, "repl", "secret")).await
             && let Ok(mut stream) = client.start_dump(request.clone()).await
             && let Ok(Some(_)) = stream.next().await
         {
@@ -280,7 +245,7 @@ async fn crowd(mode: Mode) {
     let options = if mode == Mode::AutoPosition { ServerOptions::new().gtid(version) } else { ServerOptions::new() };
     let Some(source) = unless_available(Server::start(version, options).await) else { return };
     let [port, admin] = [free_port(), free_port()];
-    let proxy = Proxy::start(&configuration(source.port(), port, admin), &[port, admin]).await;
+    let proxy = Proxy::start(&storefront(source.port(), port, admin, SHOP_CN), &[port, admin]).await;
     source.script(SCHEMA).await;
     source.script(&round(1)).await;
     let start = match mode {

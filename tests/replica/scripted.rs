@@ -144,6 +144,18 @@ pub(crate) fn peer() -> SocketAddr {
     SocketAddr::from(([10, 0, 0, 9], 40_000))
 }
 
+/// User `repl`, password `secret`, no TLS.
+pub(crate) fn listener_config() -> ListenerConfig {
+    ListenerConfig {
+        name: "stage".to_owned(),
+        user: "repl".to_owned(),
+        password: Secret::new("secret"),
+        tls: ServerTls::disabled(),
+        transparent: false,
+        limits: Limits::default(),
+    }
+}
+
 /// Facts of a source with id 11 and GTIDs.
 fn facts(version: &str) -> SourceFacts {
     let variables = [
@@ -164,14 +176,7 @@ impl Stage {
 
     /// A stage whose configuration is changed first. User `repl`, password `secret`, no TLS, times in milliseconds.
     pub(crate) fn with(change: impl FnOnce(&mut ListenerConfig)) -> Self {
-        let mut config = ListenerConfig {
-            name: "stage".to_owned(),
-            user: "repl".to_owned(),
-            password: Secret::new("secret"),
-            tls: ServerTls::disabled(),
-            transparent: false,
-            limits: Limits::default(),
-        };
+        let mut config = listener_config();
         change(&mut config);
         let (sender, opened) = mpsc::unbounded_channel();
         let backend = Arc::new(ScriptedBackend {

@@ -7,11 +7,7 @@ use bytes::Bytes;
 use replproxy::binlog::{Event, EventType, ServerVersion};
 use replproxy::fault::Fault;
 use replproxy::pipeline::coordinates::FilePosition;
-use replproxy::replica::{
-    Backend, BoxFuture, Feed, FeedState, Limits, Listener, ListenerConfig, Registry, ReplicaRequest, ServerTls,
-    serve_connection,
-};
-use replproxy::secret::Secret;
+use replproxy::replica::{Backend, BoxFuture, Feed, FeedState, Listener, Registry, ReplicaRequest, serve_connection};
 use replproxy::source::{ResultSet, SourceFacts};
 use replproxy::telemetry::RouteTelemetry;
 use replproxy::wire::Acknowledgement;
@@ -19,7 +15,7 @@ use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, watch};
 
 use super::client::{Client, PATIENCE, Reply, framed};
-use super::scripted::{CRC32, begin, format, peer, rotate, rows, xid};
+use super::scripted::{CRC32, begin, format, listener_config, peer, rotate, rows, xid};
 
 const FILE: &str = "binlog.000007";
 
@@ -113,17 +109,9 @@ async fn attach(of_source: &[(&str, &str)], settings: &[&str]) -> Stage {
     let version = ServerVersion::parse("5.7.29-log").expect("a version");
     let facts = Arc::new(SourceFacts::of(version, variables.collect::<BTreeMap<_, _>>()));
     let (opened, mut streams) = mpsc::unbounded_channel();
-    let config = ListenerConfig {
-        name: "stage".to_owned(),
-        user: "repl".to_owned(),
-        password: Secret::new("secret"),
-        tls: ServerTls::disabled(),
-        transparent: false,
-        limits: Limits::default(),
-    };
     let telemetry = RouteTelemetry::new("stage");
     let backend: Arc<dyn Backend> = Arc::new(Asking { facts, opened });
-    let listener = Listener::new(config, backend, Registry::new(), Arc::clone(&telemetry));
+    let listener = Listener::new(listener_config(), backend, Registry::new(), Arc::clone(&telemetry));
     let (near, far) = tokio::io::duplex(64 << 10);
     let end = watch::Sender::new(false);
     tokio::spawn(serve_connection(far, peer(), listener, end.subscribe()));

@@ -54,6 +54,15 @@ impl Process {
         read(&self.output)
     }
 
+    /// Waits until something listens at all of these ports, as long as it runs.
+    pub(crate) fn listens_at(&mut self, ports: &[u16]) {
+        let limit = Instant::now() + Duration::from_secs(60);
+        while !ports.iter().all(|&port| listens(port)) {
+            assert!(Instant::now() < limit && !self.has_ended(), "nothing listens at {ports:?}:\n{}", self.output());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Whether it has ended by itself.
     pub(crate) fn has_ended(&mut self) -> bool {
         self.status().is_some()

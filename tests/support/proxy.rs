@@ -102,6 +102,33 @@ impl Proxy {
     }
 }
 
+/// The configuration of one route: a database without its audit, under its own name or the one of the line `rename`.
+pub(crate) fn storefront(source: u16, port: u16, admin: u16, rename: &str) -> String {
+    format!(
+        r#"
+        [proxy]
+        server_id = 4000001
+        admin = "127.0.0.1:{admin}"
+        [sources.primary]
+        host = "127.0.0.1"
+        port = {source}
+        user = "repl"
+        password = "secret"
+        tls = "disabled"
+        [routes.shop]
+        source = "primary"
+        listen = "127.0.0.1:{port}"
+        user = "repl"
+        password = "secret"
+        [[routes.shop.objects]]
+        database = "storefront"
+        {rename}
+        [[routes.shop.objects]]
+        exclude = "storefront.audit_*"
+        "#
+    )
+}
+
 impl Drop for Proxy {
     fn drop(&mut self) {
         if std::thread::panicking() {

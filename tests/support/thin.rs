@@ -13,6 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(240);
 /// Before it connects anew.
 const RETRY: Duration = Duration::from_millis(200);
 
+/// A server or the proxy on this machine, without TLS.
 pub(crate) fn endpoint(port: u16, user: &str, password: &str) -> Endpoint {
     Endpoint {
         host: "127.0.0.1".to_owned(),
@@ -23,7 +24,7 @@ pub(crate) fn endpoint(port: u16, user: &str, password: &str) -> Endpoint {
         tls_ca: None,
         tls_cert: None,
         tls_key: None,
-        connect_timeout: Duration::from_secs(30),
+        connect_timeout: Duration::from_secs(60),
     }
 }
 
