@@ -1,7 +1,7 @@
 //! What can go wrong, each with a stable code, who caused it, and the operator's next step.
 //!
 //! A layer has its own error enum; at the edge it becomes a [`Fault`], which is what logs, status, exit messages and
-//! error packets show. The catalogue in the README is checked against [`Code::ALL`] by a test.
+//! error packets show. The page `src/ERRORS.md` is checked against [`Code::ALL`] by a test.
 
 use std::fmt;
 
@@ -94,7 +94,7 @@ catalogue! {
     SourceProtocol = "RPX-2009", Source, "the source said something that the proxy does not understand",
         "report it with the log line; use a supported version meanwhile";
     SourceVersion = "RPX-2010", Source, "the source's version is not supported",
-        "see the table of supported versions";
+        "use a version that the README names under \"Versions\"";
     EventDamaged = "RPX-2011", Source, "an event from the source is damaged",
         "check the source's binary log with mysqlbinlog --verify-binlog-checksum, and its disk and network";
     SourceQueryFailed = "RPX-2012", Source, "the source refused a query",
@@ -120,7 +120,7 @@ catalogue! {
     ReplicaCommand = "RPX-3007", Replica, "a command that the proxy does not serve",
         "send it to the source; the proxy answers replicas and the few statements under \"What clients are answered\" in the README";
     ReplicaUnfit = "RPX-3008", Replica, "the replica cannot read what the source writes",
-        "see the table of supported pairs";
+        "use a replica that is as new as the source";
     PositionTooLarge = "RPX-3009", Replica, "a place beyond 4 GiB, which file and position cannot name",
         "attach the replica by GTID; without GTIDs let it apply what it has, and point it at the start of the source's next file \
          once the rest of this one is there by other means";
@@ -144,8 +144,7 @@ catalogue! {
         "raise `server_ids` in [proxy]";
     Internal = "RPX-5002", Proxy, "the proxy failed",
         "report it with the log lines around it";
-    ShuttingDown = "RPX-5003", Proxy, "the proxy is being stopped",
-        "nothing: the replica connects again when the proxy is back";
+    // RPX-5003 was a proxy that is being stopped, which closes its connections without a word.
     FileUnreadable = "RPX-5004", Proxy, "a file cannot be read or written",
         "check the path, its permissions and the disk";
     LimitReached = "RPX-5005", Proxy, "a limit of the proxy was reached",
@@ -210,6 +209,26 @@ impl std::error::Error for Fault {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// `UPDATE=1 cargo test catalogue` writes the page anew.
+    #[test]
+    fn the_page_of_errors_is_the_catalogue() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/ERRORS.md");
+        let page = std::fs::read_to_string(path).expect("the page is there");
+        let head = &page[..page.find("| code |").expect("the page has a table")];
+        let mut expected = format!("{head}| code | who | what | next step |\n|---|---|---|---|\n");
+        for code in Code::ALL {
+            let (origin, title, next) = (code.origin(), code.title(), code.next_step());
+            expected.push_str(&format!("| {code} | {origin} | {title} | {next} |\n"));
+        }
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(path, &expected).expect("the page can be written");
+        }
+        assert!(
+            std::env::var_os("UPDATE").is_some() || page == expected,
+            "src/ERRORS.md is not what src/fault.rs says"
+        );
+    }
 
     #[test]
     fn what_the_source_said_makes_the_next_step_a_better_one() {

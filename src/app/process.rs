@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::listener::{accept_all, bind};
 use crate::admin;
-use crate::config::{Config, Route, RouteTlsMode, Source};
+use crate::config::{Config, ReplicaProfile, Route, RouteTlsMode, Source};
 use crate::fault::{Code, Fault};
 use crate::relay::{Identities, RouteBackend, RouteJournal};
 use crate::replica::{Limits, Listener, ListenerConfig, Registry, ServerTls, serve_connection};
@@ -369,6 +369,9 @@ fn announce(door: &Door, old: Option<&Door>) {
         fingerprint(&door.route),
         if door.route.rules.is_transparent() { " (transparent)" } else { "" },
     );
+    if door.route.replica != ReplicaProfile::Auto {
+        tracing::warn!(route = %door.route.name, "`replica` has no effect yet: streams go out in the dialect in which they come");
+    }
 }
 
 impl admin::Observed for Process {

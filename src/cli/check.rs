@@ -12,8 +12,8 @@ use crate::precheck::{self, Item, Report};
 /// Check sources before replicas depend on them: every item with pass, warn or fail, what was found and what to do
 ///
 /// Items: reachable, tls, login, version, replication_privileges, select_privileges, log_bin, binlog_format,
-/// binlog_row_image, binlog_checksum, binlog_filters, compression, server_id, server_id_clash, gtid_mode, origins, name_case,
-/// objects, engines, failover (only where the source has such servers).
+/// binlog_row_image, binlog_checksum, binlog_filters, compression, server_id, server_id_clash, gtid_mode, semi_sync, origins,
+/// name_case, objects, engines, failover (only where the source has such servers).
 ///
 /// Exit status: 0 passed (warnings may stand), 1 some item failed, 2 wrong usage or configuration.
 #[derive(Debug, clap::Args)]

@@ -34,7 +34,8 @@ pub struct RouteTls {
     pub key: Option<PathBuf>,
 }
 
-/// The dialect in which replicas of a route are spoken to.
+/// The dialect in which replicas of a route are spoken to. Read and checked; the proxy does not translate between dialects yet, and
+/// says at the start that another one than `Auto` has no effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ReplicaProfile {
     /// What each replica says it is.

@@ -244,7 +244,7 @@ fn kinds(ddl: &mut Section<'_, '_>, key: &'static str, problems: &mut Problems<'
             let known: Vec<&str> = SUPPORTED_DDL.iter().chain(UNSUPPORTED).copied().chain(kind_aliases()).collect();
             let hint = match nearest(&kind.to_ascii_lowercase(), &known) {
                 Some(near) => format!("did you mean {near:?}?"),
-                None => "see the list of kinds in the reference".to_owned(),
+                None => "src/ddl/KINDS.md lists the kinds".to_owned(),
             };
             problems
                 .report(text.span, format!("`{key}` holds {:?}, which is no kind of statement: {hint}", text.value));

@@ -7,7 +7,7 @@ use crate::{
     binlog::ChecksumAlgorithm,
     fault::Code,
     pipeline::rules::{ExcludedOrigin, ObjectRule, Pattern, RuleSet, Selection},
-    source::{GtidMode, SourceError, Vendor},
+    source::{GtidMode, SourceError, SourceFacts, Vendor},
 };
 
 /// Names of objects in one sentence; more are counted.
@@ -54,6 +54,7 @@ pub fn judge(observed: &Observed, rules: &RuleSet, block: &ServerIdBlock) -> Vec
                 Item::ServerId => server_id(observed),
                 Item::ServerIdClash => server_id_clash(observed, block),
                 Item::GtidMode => gtid_mode(observed),
+                Item::SemiSync => semi_sync(&observed.facts, observed.semi_sync_clients),
                 Item::Origins => origins(observed, rules),
                 Item::NameCase => name_case(observed, rules),
                 Item::Objects => objects(observed, rules),
@@ -127,7 +128,7 @@ fn select_privileges(observed: &Observed, rules: &RuleSet) -> Finding {
         return Finding::pass(ITEM, "what the route names can be read");
     }
     // The stream itself needs no SELECT.
-    let found = format!("no SELECT on {}: the stream works, checks of objects and `verify` do not", list(&missing));
+    let found = format!("no SELECT on {}: the stream works, the check of objects does not", list(&missing));
     Finding::warn(ITEM, found, "GRANT SELECT on them to the account")
 }
 
@@ -276,6 +277,29 @@ fn gtid_mode(observed: &Observed) -> Finding {
             format!("{}: transactions with and without GTID may come", mode.as_str()),
             "finish the change of gtid_mode before replicas with auto-position attach",
         ),
+    }
+}
+
+/// The proxy acknowledges nothing by itself: what is asked here is whether anybody does.
+fn semi_sync(facts: &SourceFacts, clients: Option<u32>) -> Finding {
+    const ITEM: Item = Item::SemiSync;
+    let wanted = facts.semi_sync_replicas();
+    match (facts.semi_sync(), clients) {
+        (None, _) => Finding::pass(ITEM, "the source has none: replicas are asynchronous"),
+        (Some(false), _) => Finding::pass(ITEM, "off: replicas are asynchronous until the source turns it on"),
+        (Some(true), Some(clients)) if clients < wanted => Finding::warn(
+            ITEM,
+            format!(
+                "on, but there are {clients} semi-synchronous replicas and commits wait for {wanted}: each waits in vain until the timeout, \
+                 or the source has gone asynchronous"
+            ),
+            "turn it on at replicas too (README, Semi-synchronous) and start their I/O threads again, or turn it off at the source; the \
+             proxy acknowledges only what a replica has acknowledged",
+        ),
+        (Some(true), Some(clients)) => {
+            Finding::pass(ITEM, format!("on: commits wait for {wanted} of {clients} semi-synchronous replicas"))
+        }
+        (Some(true), None) => Finding::pass(ITEM, format!("on: commits wait for {wanted} replicas")),
     }
 }
 
@@ -447,5 +471,32 @@ fn list(names: &[String]) -> String {
     match names.len().saturating_sub(NAMES_SHOWN) {
         0 => shown,
         more => format!("{shown} and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{binlog::ServerVersion, precheck::Status};
+
+    #[test]
+    fn a_source_that_waits_for_more_semi_synchronous_replicas_than_it_has_is_told_of() {
+        let source = |variables: &[(&str, &str)]| {
+            let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            SourceFacts::of(ServerVersion::parse("8.0.41").expect("a version"), variables.collect())
+        };
+        let on = ("rpl_semi_sync_source_enabled", "ON");
+        let two = ("rpl_semi_sync_source_wait_for_replica_count", "2");
+        for (facts, clients, status) in [
+            (source(&[]), None, Status::Pass),
+            (source(&[("rpl_semi_sync_source_enabled", "OFF")]), None, Status::Pass),
+            (source(&[on]), Some(0), Status::Warn),
+            (source(&[on]), Some(1), Status::Pass),
+            (source(&[on, two]), Some(1), Status::Warn),
+            (source(&[("rpl_semi_sync_master_enabled", "ON")]), Some(0), Status::Warn),
+        ] {
+            let finding = semi_sync(&facts, clients);
+            assert_eq!(finding.status, status, "{finding:?}");
+        }
     }
 }

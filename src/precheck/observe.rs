@@ -43,6 +43,8 @@ pub struct Observed {
     pub replicas: Result<Vec<RegisteredReplica>, String>,
     /// The source's `binlog_do_db` and `binlog_ignore_db`, as SHOW MASTER STATUS shows them.
     pub binlog_filters: Result<(Vec<String>, Vec<String>), String>,
+    /// How many semi-synchronous replicas the source has, where it waits for them and says it.
+    pub semi_sync_clients: Option<u32>,
     /// The databases that the account may see.
     pub databases: Result<Vec<String>, String>,
     /// The tables of databases that the route touches; all that are not the server's own where it selects everything.
@@ -59,6 +61,10 @@ pub async fn observe(endpoint: &Endpoint, rules: &RuleSet) -> Result<Observed, S
     let grants = words(grants(&mut client, &facts).await)?;
     let replicas = words(replicas(&mut client, &facts).await)?;
     let binlog_filters = words(binlog_filters(&mut client, &facts).await)?;
+    let semi_sync_clients = match facts.semi_sync() {
+        Some(true) => words(semi_sync_clients(&mut client).await)?.ok().flatten(),
+        Some(false) | None => None,
+    };
     let databases = words(databases(&mut client).await)?;
     let tables = match &databases {
         Ok(databases) => words(tables(&mut client, databases, &rules).await)?,
@@ -71,6 +77,7 @@ pub async fn observe(endpoint: &Endpoint, rules: &RuleSet) -> Result<Observed, S
         grants,
         replicas,
         binlog_filters,
+        semi_sync_clients,
         databases,
         tables,
     };
@@ -124,6 +131,12 @@ async fn binlog_filters(client: &mut Client, facts: &SourceFacts) -> Result<(Vec
         text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
     };
     Ok((list("Binlog_Do_DB"), list("Binlog_Ignore_DB")))
+}
+
+async fn semi_sync_clients(client: &mut Client) -> Result<Option<u32>, SourceError> {
+    let names = "'Rpl_semi_sync_source_clients', 'Rpl_semi_sync_master_clients'";
+    let answer = client.query(&format!("SHOW GLOBAL STATUS WHERE Variable_name IN ({names})")).await?;
+    Ok(answer.text(0, 1).and_then(|number| number.parse().ok()))
 }
 
 async fn databases(client: &mut Client) -> Result<Vec<String>, SourceError> {

@@ -45,6 +45,7 @@ items! {
     ServerId = "server_id", "The source has a server id.";
     ServerIdClash = "server_id_clash", "No other server has an id of the proxy's block.";
     GtidMode = "gtid_mode", "Which coordinates replicas can use.";
+    SemiSync = "semi_sync", "A source that waits for semi-synchronous replicas has them.";
     Origins = "origins", "`exclude_origins` leaves out other servers' transactions, not the source's own.";
     NameCase = "name_case", "Names that differ in case only are not mixed up.";
     Objects = "objects", "What the route selects is there.";

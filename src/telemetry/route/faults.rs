@@ -70,9 +70,7 @@ impl Faults {
             }
             self.standing.insert(key, standing.clone());
         }
-        if fault.code != Code::ShuttingDown {
-            self.last = Some(standing);
-        }
+        self.last = Some(standing);
     }
 
     /// The source answered.
@@ -123,6 +121,5 @@ fn stands(code: Code) -> bool {
             | Code::ReplicaCommand
             | Code::ReplicaStuck
             | Code::ReplicaDuplicate
-            | Code::ShuttingDown
     )
 }
