@@ -113,7 +113,7 @@ catalogue! {
     ReplicaStuck = "RPX-3004", Replica, "a replica stopped reading",
         "check the replica's I/O thread, disk and network; it connects again by itself";
     ReplicaPosition = "RPX-3005", Replica, "the replica asked for a position that cannot be served",
-        "point the replica at a position of the source, or provision it anew";
+        "point the replica at the end of its last transaction in the source's own file, or provision it anew";
     ReplicaRulesChanged = "RPX-3006", Replica, "the replica's position belongs to other rules",
         "restore the old rules, or let the replica apply what it has and point it at that place in the source's own file: the message names \
          it, or `replproxy status` in the replica's line (last whole transaction)";

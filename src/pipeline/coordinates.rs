@@ -20,6 +20,17 @@ impl std::fmt::Display for FilePosition {
     }
 }
 
+/// A log file's name without its number: `binlog` of `binlog.000007`.
+pub fn stem(file: &[u8]) -> &[u8] {
+    &file[..file.iter().rposition(|&byte| byte == b'.').unwrap_or(file.len())]
+}
+
+/// What orders the files of one server and one [`stem`] as they were written. Numbers have at least six digits and grow beyond them:
+/// `binlog.1000000` comes after `binlog.999999`.
+pub fn file_order(file: &[u8]) -> (usize, &[u8]) {
+    (file.len(), file)
+}
+
 /// What a replica's receiver (I/O thread) makes of the events that it is sent: its `Read_Master_Log_Pos`.
 ///
 /// MySQL adds up the lengths it received and reads positions in ROTATE only; MariaDB also jumps forward to a larger
@@ -115,6 +126,15 @@ impl Stretch {
 mod tests {
     use super::*;
     use crate::binlog::{ChecksumAlgorithm, Header};
+
+    #[test]
+    fn files_are_in_the_order_of_their_numbers() {
+        let files = [&b"binlog.000009"[..], b"binlog.000010", b"binlog.999999", b"binlog.1000000", b"binlog.1000001"];
+        assert!(files.is_sorted_by_key(|file| file_order(file)));
+        assert!(files.iter().all(|file| stem(file) == b"binlog"));
+        assert_eq!(stem(b"binlog.rp5f3c9a12.000009"), b"binlog.rp5f3c9a12");
+        assert_eq!(stem(b"binlog"), b"binlog");
+    }
 
     #[test]
     fn events_that_are_received_together_lead_to_the_same_place() {

@@ -109,6 +109,8 @@ pub struct Stream {
     xa: XaMemory,
     /// The XA transaction at hand.
     xid: Vec<u8>,
+    /// The server whose log this is: the id in the FORMAT_DESCRIPTION's header.
+    source_server: u32,
     /// Where what statements teach is kept, and what the stream has behind it, until its first FORMAT_DESCRIPTION.
     journal: Option<Arc<dyn Journal>>,
     behind: Option<Behind>,
@@ -144,6 +146,7 @@ impl Stream {
             replica_version: None,
             xa: XaMemory::default(),
             xid: Vec::new(),
+            source_server: 0,
             journal: None,
             behind: None,
             file_created: 0,
@@ -279,6 +282,7 @@ impl Stream {
         // It says how the bodies are laid out by which it is remembered.
         self.memory = Memory::default();
         self.file_created = event.header().timestamp;
+        self.source_server = event.header().server_id;
         if let (Some(journal), Some(behind)) = (&self.journal, self.behind.take()) {
             let learned = journal.holds(&behind, &self.place()).map_err(StreamError::NotRemembered)?;
             self.rules = Arc::new(self.rules.with_learned(Arc::new(learned)));

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use crate::fault::Fault;
-use crate::pipeline::coordinates::FilePosition;
+use crate::pipeline::coordinates::{FilePosition, file_order, stem};
 use crate::replica::backend::ReplicaRequest;
 
 use super::Core;
@@ -76,20 +76,10 @@ impl Answer {
         let passed = *end.file == *place.file && place.source.saturating_add(SLACK) >= end.position;
         match (passed, age) {
             (true, age) if age < MOMENT => Verdict::There,
-            (false, age) if age < PAUSE && !is_later(&place.file, &end.file) => Verdict::Behind,
+            (false, age) if age < PAUSE && file_order(&place.file) <= file_order(&end.file) => Verdict::Behind,
             _ => Verdict::Ask,
         }
     }
-}
-
-/// A log file's name without its number.
-fn stem(file: &[u8]) -> &[u8] {
-    &file[..file.iter().rposition(|&byte| byte == b'.').unwrap_or(file.len())]
-}
-
-/// Numbers have at least six digits and grow beyond them.
-fn is_later(file: &[u8], other: &[u8]) -> bool {
-    (file.len(), file) > (other.len(), other)
 }
 
 impl LogEnd {

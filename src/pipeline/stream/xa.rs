@@ -2,7 +2,8 @@
 
 use crate::binlog::{Event, Vendor};
 use crate::ddl::Control;
-use crate::pipeline::{statement, xa};
+use crate::pipeline::statement;
+use crate::pipeline::xa::{self, XaPlace};
 
 use super::{Stream, StreamError};
 
@@ -14,7 +15,7 @@ impl Stream {
         let emptied = self.outbox.is_unchanged_xa();
         let xid = std::mem::take(&mut self.xid);
         if !one_phase {
-            self.xa.prepared(&xid, event.header().timestamp, &self.source, emptied);
+            self.xa.prepared(&xid, &self.xa_place(&event), emptied);
         }
         if emptied {
             self.outbox.end_unchanged_xa(&event);
@@ -23,6 +24,10 @@ impl Stream {
         }
         self.group.close();
         Ok(())
+    }
+
+    fn xa_place(&self, event: &Event) -> XaPlace {
+        XaPlace { when: event.header().timestamp, server_id: self.source_server, place: self.source.clone() }
     }
 
     /// MariaDB takes an XA transaction without changes as it is, and its own GTID events say more of XA than these events.
@@ -41,7 +46,7 @@ impl Stream {
                 None
             }
             Control::XaCommit | Control::XaRollback
-                if self.xa.was_emptied(xa::xid_text(sql()), event.header().timestamp, &self.source) =>
+                if self.xa.was_emptied(xa::xid_text(sql()), &self.xa_place(event)) =>
             {
                 self.outbox.empty(event);
                 None
