@@ -183,6 +183,7 @@ impl RuleSet {
             return selected(table.new_database.clone(), table.new_name.clone(), DecidedBy::Followed);
         }
         if self.policy.online_ddl == Choice::Forward
+            && self.excluded_shadow(database, name).is_none()
             && let Some(Shadow { database, name, .. }) = self.shadow(database, name)
         {
             return selected(database, name, DecidedBy::Shadow);
@@ -201,6 +202,21 @@ impl RuleSet {
         shadow::doubt(self, database, name)
     }
 
+    /// The excluded table that a name shadows while an online schema change runs, where no exclusion takes the name itself.
+    pub fn excluded_shadow<'a>(&self, database: &str, name: &'a str) -> Option<&'a str> {
+        let (_, table) = shadow::excluded::exclusion(self, database, name)?;
+        self.exclusion(database, name, self.folded).is_none().then_some(table)
+    }
+
+    /// Excluded tables of which one may be that which a selected name shadows, where the tools have cut the name off and it cannot be
+    /// told. There are none where an entry names the shadow in full.
+    pub fn doubtful_excluded_shadow(&self, database: &str, name: &str) -> Vec<String> {
+        if self.exact_table(database, name).is_some() {
+            return Vec::new();
+        }
+        shadow::excluded::doubt(self, database, name)
+    }
+
     /// Whether and where a trigger of pt-online-schema-change goes with its table, where `online_ddl` is `forward`.
     pub fn tool_trigger(&self, database: &str, name: &str) -> Option<Decision> {
         (self.policy.online_ddl == Choice::Forward).then(|| shadow::trigger(self, database, name)).flatten()
@@ -214,19 +230,30 @@ impl RuleSet {
         if let Some(index) = self.exclusion(database, name, self.folded) {
             return Decision { selection: Selection::NotSelected, by: DecidedBy::Exclusion(index) };
         }
-        let exact = if self.exact_tables.is_empty() {
-            None
-        } else if self.folded {
-            self.exact_tables.get(&fold(database)).and_then(|tables| tables.get(&fold(name)))
-        } else {
-            self.exact_tables.get(database).and_then(|tables| tables.get(name))
-        };
-        if let Some(&index) = exact
+        if let Some(index) = self.exact_table(database, name)
             && let Some(decision) = self.apply(index, database, name, self.folded)
         {
             return decision;
         }
-        self.decide_below_exact(database, name, self.folded)
+        // An entry that names a whole database, or tables by wildcards, does not mean the copy that a tool makes of an excluded table.
+        let decision = self.decide_below_exact(database, name, self.folded);
+        if decision.is_selected()
+            && let Some((index, _)) = shadow::excluded::exclusion(self, database, name)
+        {
+            return Decision { selection: Selection::NotSelected, by: DecidedBy::Exclusion(index) };
+        }
+        decision
+    }
+
+    /// The table entry that names this table in full.
+    fn exact_table(&self, database: &str, name: &str) -> Option<usize> {
+        if self.exact_tables.is_empty() {
+            None
+        } else if self.folded {
+            self.exact_tables.get(&fold(database)).and_then(|tables| tables.get(&fold(name))).copied()
+        } else {
+            self.exact_tables.get(database).and_then(|tables| tables.get(name)).copied()
+        }
     }
 
     /// Whether an object of any type is selected, and its name at the replica. Tables, views and sequences are compared as

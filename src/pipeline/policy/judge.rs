@@ -192,8 +192,17 @@ impl Judge<'_> {
             by @ DecidedBy::Exclusion(_) => (Reason::Excluded, by.to_string()),
             by => (Reason::NotSelected, by.to_string()),
         };
+        let object = &self.statement.objects[index];
         let sentence = match word {
-            Reason::Excluded => format!("{} is excluded", self.name(index)),
+            Reason::Excluded => match self.rules.excluded_shadow(&object.database, &object.name) {
+                Some(table) if object.object_type == ObjectType::Table => format!(
+                    "{} looks like the shadow table of an online schema change of {}.{table}, which is excluded; a table entry that names it \
+                     in full selects it",
+                    self.name(index),
+                    object.database
+                ),
+                _ => format!("{} is excluded", self.name(index)),
+            },
             _ => format!("no rule selects {}", self.name(index)),
         };
         self.ends(Action::Skip, word, &rule, sentence)
@@ -218,7 +227,24 @@ impl Judge<'_> {
         {
             return None;
         }
-        let (object, several) = self.statement.objects.iter().zip(&self.objects).find_map(|(object, verdict)| {
+        let (targets, objects) = (self.statement.objects.iter(), self.objects.iter());
+        let mut targets = targets
+            .zip(objects)
+            .filter(|(object, _)| object.object_type == ObjectType::Table && object.role == Role::Target);
+        let of_excluded = targets.clone().filter(|(_, verdict)| verdict.is_selected()).find_map(|(object, _)| {
+            let several = self.rules.doubtful_excluded_shadow(&object.database, &object.name);
+            (!several.is_empty()).then_some((object, several))
+        });
+        if let Some((object, several)) = of_excluded {
+            return Some(format!(
+                "{0}.{1} has a name that gh-ost and pt-online-schema-change cut off where it is too long, and may belong to {2}, which is \
+                 excluded; exclude \"{0}.{1}\", or add a table entry that names it in full if it is to go out",
+                object.database,
+                object.name,
+                several.join(" or ")
+            ));
+        }
+        let (object, several) = targets.find_map(|(object, verdict)| {
             let looked_at = object.object_type == ObjectType::Table
                 && object.role == Role::Target
                 && verdict.decision.by == DecidedBy::Nothing;

@@ -11,6 +11,8 @@ use std::borrow::Cow;
 use super::pattern::fold;
 use super::{DecidedBy, Decision, MAX_NAME_CHARS, ObjectRule, RuleSet, Selection};
 
+pub(super) mod excluded;
+
 /// What a tool uses a table for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ShadowRole {

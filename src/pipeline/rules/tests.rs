@@ -100,6 +100,25 @@ fn stars_of_rename_take_their_text_in_order() {
     assert_eq!(table(&rules, "a1", "b2"), "1x.y2 by objects[1]");
 }
 
+/// Rows ask by the name alone: no statement need have been seen.
+#[test]
+fn what_a_tool_copies_of_an_excluded_table_is_excluded() {
+    let rules =
+        rules("db shop as cn\ntable crm.* as c.*\nnot shop.audit_log\nnot crm.card_*\ntable shop._audit_log_old");
+    for name in ["_audit_log_new", "__audit_log_new", "_audit_log_gho", "_audit_log_20260131235959_del"] {
+        assert_eq!(table(&rules, "shop", name), "exclude objects[2]", "{name}");
+    }
+    assert_eq!(table(&rules, "shop", "_audit_log_old"), "shop._audit_log_old by objects[4]");
+    assert_eq!(table(&rules, "shop", "_Audit_log_new"), "cn._Audit_log_new by objects[0]");
+    assert_eq!(table(&rules.for_lower_case_table_names(2), "shop", "_Audit_LOG_new"), "exclude objects[2]");
+    assert_eq!(table(&rules, "crm", "_card_1_gho"), "exclude objects[3]");
+    assert_eq!(table(&rules, "crm", "_audit_log_gho"), "c._audit_log_gho by objects[1]");
+    assert_eq!(
+        show(&rules.decide_object(ObjectType::Procedure, "shop", "_audit_log_new")),
+        "cn._audit_log_new by objects[0]"
+    );
+}
+
 #[test]
 fn globs_never_match_system_schemas() {
     let globs = rules("db *\ntable *.user");
