@@ -179,8 +179,7 @@ async fn run<S: AsyncRead + AsyncWrite + Unpin>(
                     state.catch_up(feed.heartbeat_position());
                     Sent::default().report(telemetry, state.receiver.at());
                 }
-                if let Some(event) = heartbeat(plan.layout, plan.source_server_id, state.receiver.at(), state.checksum)
-                {
+                if let Some(event) = state.heartbeat(plan) {
                     sender.push(&event, plan.head()).await?;
                     sender.flush().await?;
                 }
@@ -209,7 +208,7 @@ async fn run<S: AsyncRead + AsyncWrite + Unpin>(
                 };
                 if let (Some(number), Some(session)) = (questions.before_all().or(unasked.take()), &mut semi_sync) {
                     // Nothing goes out that could carry the question, so a heartbeat does.
-                    let event = heartbeat(plan.layout, plan.source_server_id, state.receiver.at(), state.checksum);
+                    let event = state.heartbeat(plan);
                     match event {
                         Some(event) => {
                             sender.push(&event, Head::Asking).await?;
@@ -317,6 +316,12 @@ impl Progress {
             checksum: plan.agreed_checksum,
             heartbeat_due: Instant::now() + plan.heartbeat_period,
         }
+    }
+
+    /// A heartbeat that says where the receiver is, if that can be said.
+    fn heartbeat(&self, plan: &Plan) -> Option<Event> {
+        let layout = plan.layout.behind(self.format.as_ref());
+        heartbeat(layout, plan.source_server_id, self.receiver.at(), self.checksum)
     }
 
     /// In the file that the receiver is in, a later position tells an idle replica that it has everything up to there.

@@ -3,7 +3,7 @@
 //! Replicas compare the position with their own: a smaller one ends the stream, and 5.5 and 5.6 want it equal (`queue_event` in
 //! every server). So it is always the receiver's own arithmetic over what was sent, never the source's position.
 
-use crate::binlog::{ChecksumAlgorithm, Event, EventType, Header, Vendor};
+use crate::binlog::{ChecksumAlgorithm, Event, EventType, FormatDescription, Header, Vendor};
 use crate::pipeline::coordinates::FilePosition;
 
 /// Which layout a replica reads.
@@ -23,6 +23,17 @@ impl Layout {
             (Vendor::MariaDb, _) => Self::MariaDb,
             (Vendor::MySql, true) => Self::MySqlV2,
             (Vendor::MySql, false) => Self::MySqlV1,
+        }
+    }
+
+    /// The layout behind a FORMAT_DESCRIPTION. A replica refuses types for which that event has no length (MY-010584, its receiver
+    /// stops), so the files of sources before 8.0.26 have type 27 only. In front of the first one it goes by its own version.
+    pub(crate) fn behind(self, format: Option<&FormatDescription>) -> Self {
+        match (self, format) {
+            (Self::MySqlV2, Some(format)) if format.post_header_length(EventType::HEARTBEAT_V2).is_none() => {
+                Self::MySqlV1
+            }
+            _ => self,
         }
     }
 }

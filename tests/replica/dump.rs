@@ -199,6 +199,27 @@ async fn heartbeats_have_the_layout_that_the_replica_asked_for() {
     assert_eq!(client.read().await.expect("EOF")[0], 0xfe, "none asked for");
 }
 
+/// The type of the next heartbeat, which comes behind these events.
+async fn heartbeat_behind(events: &[Event]) -> u8 {
+    let mut stage = Stage::new();
+    let (mut client, _, script) = attach(&mut stage, &[CHECKSUMS, HEARTBEATS], 2).await;
+    script.events(events);
+    let last = events.last().expect("some event").raw();
+    while client.event().await != last {}
+    client.event().await[4]
+}
+
+#[tokio::test]
+async fn a_replica_gets_no_heartbeat_of_a_type_that_the_file_does_not_know() {
+    let old = format();
+    // What MySQL 8.0.26 and later have behind the 38 types of 5.7, and before the checksum algorithm.
+    let (before, algorithm) = old.body().split_at(old.body().len() - 1);
+    let new = Event::build(*old.header(), &[before, &[42, 40, 0], algorithm], CRC32);
+    assert_eq!(heartbeat_behind(&[rotate(FILE, 120, CRC32), old.clone()]).await, 27, "5.7's file");
+    assert_eq!(heartbeat_behind(&[rotate(FILE, 120, CRC32), new.clone()]).await, 41, "8.0's file");
+    assert_eq!(heartbeat_behind(&[rotate(FILE, 120, CRC32), new, old]).await, 27, "one after the other");
+}
+
 #[tokio::test]
 async fn large_events_are_cut_into_packets_and_an_exact_fit_ends_with_an_empty_one() {
     let mut stage = Stage::new();
