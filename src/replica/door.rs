@@ -43,6 +43,9 @@ mod server_error {
     pub(super) const SECURE_TRANSPORT_REQUIRED: u16 = 3159;
     pub(super) const PACKET_TOO_LARGE: u16 = 1153;
     pub(super) const PACKETS_OUT_OF_ORDER: u16 = 1156;
+    /// `CR_CONN_HOST_ERROR`, with which a replica's own library says that nobody answers: what waits for it in `Last_IO_Errno`, or
+    /// acts upon it, finds it behind the proxy too.
+    pub(super) const CANNOT_CONNECT: u16 = 2003;
 }
 
 /// A refusal: what goes to the client and what goes to the log.
@@ -56,7 +59,7 @@ struct Refusal {
 impl Refusal {
     fn new(error: u16, state: &'static [u8; 5], text: impl Into<String>, code: Code) -> Self {
         let found = text.into();
-        let text = format!("{found} [{code}, next: {}]", code.next_step());
+        let text = format!("{found} ({code}, next: {})", code.next_step());
         Self { error, state, fault: Fault::new(code, found), text }
     }
 }
@@ -206,7 +209,11 @@ async fn log_in<S: AsyncRead + AsyncWrite + Unpin>(
     }
     if let Some(fault) = outlook.refuses(&response) {
         let text = error_text(fault, LONG_ERROR_TEXT);
-        return Err(Refusal { error: server_error::UNKNOWN, state: b"HY000", text, fault: fault.clone() }.into());
+        let error = match fault.code {
+            Code::SourceUnreachable => server_error::CANNOT_CONNECT,
+            _ => server_error::UNKNOWN,
+        };
+        return Err(Refusal { error, state: b"HY000", text, fault: fault.clone() }.into());
     }
     if plugin == Plugin::CachingSha2 && !password.is_empty() {
         packets.write(&FAST_AUTH_SUCCESS).await?;

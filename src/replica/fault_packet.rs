@@ -14,8 +14,8 @@ const MISSING: &str = "missing transactions are '";
 /// come first, because people and programs know them.
 pub(crate) fn error_text(fault: &Fault, limit: usize) -> String {
     if let Some(words) = &fault.source_words {
-        let code = format!(" [{}]", fault.code);
-        let next = format!(" [{}, next: {}]", fault.code, fault.next_step());
+        let code = format!(" ({})", fault.code);
+        let next = format!(" ({}, next: {})", fault.code, fault.next_step());
         let tail = if next.len() <= limit / 2 { next } else { code };
         return shorten(words, limit.saturating_sub(tail.len())) + &tail;
     }
@@ -124,10 +124,10 @@ mod tests {
             (&fault("Cannot replicate because the source purged required binary logs."), true),
         ] {
             let (text, words) = (told(fault, transparent), fault.source_words.as_deref().expect("words"));
-            assert!(text.starts_with(words) && text[words.len()..].starts_with(" [RPX-2006, next: "), "{text}");
+            assert!(text.starts_with(words) && text[words.len()..].starts_with(" (RPX-2006, next: "), "{text}");
         }
         let text = told(&fault(&"x".repeat(2 * SHORT_ERROR_TEXT)), false);
-        assert!(text.len() <= SHORT_ERROR_TEXT && text.starts_with("xxx") && text.contains("… [RPX-2006"), "{text}");
+        assert!(text.len() <= SHORT_ERROR_TEXT && text.starts_with("xxx") && text.contains("… (RPX-2006"), "{text}");
     }
 
     fn refused(missing: &str) -> Fault {
@@ -147,7 +147,7 @@ mod tests {
         let set = "ca153f24-e68f-11f1-8ee2-02fc00000001:1-3";
         let text = error_text(&refused(set), LONG_ERROR_TEXT);
         assert!(text.len() <= LONG_ERROR_TEXT && text.starts_with("xxx"), "{text}");
-        assert!(text.contains(&format!("xx… missing transactions are '{set}'. [RPX-2006, next: ")), "{text}");
+        assert!(text.contains(&format!("xx… missing transactions are '{set}'. (RPX-2006, next: ")), "{text}");
         let text = error_text(&refused(&format!("{set},").repeat(20)), LONG_ERROR_TEXT);
         assert!(
             text.len() <= LONG_ERROR_TEXT && text.contains(&format!("xx… missing transactions are '{set},{set}")),

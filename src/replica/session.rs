@@ -237,7 +237,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
             _ => (1153, format!("Got a packet bigger than 'max_allowed_packet' bytes: {error}")),
         };
         let code = Code::ReplicaProtocol;
-        let packet = err_packet(number, Some(b"08S01"), &format!("{text} [{code}]"));
+        let packet = err_packet(number, Some(b"08S01"), &format!("{text} ({code})"));
         let _ = timeout(PARTING, self.packets.write(&packet)).await;
         Fault::new(code, error.to_string())
     }
@@ -266,7 +266,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
     async fn malformed(&mut self, error: &CommandError) -> Result<Next, Fault> {
         let code = Code::ReplicaProtocol;
         warn!(listener = %self.listener.config.name, peer = %self.peer, %code, %error, "malformed command");
-        self.error(1835, b"HY000", &format!("Malformed communication packet: {error} [{code}]")).await
+        self.error(1835, b"HY000", &format!("Malformed communication packet: {error} ({code})")).await
     }
 
     /// A command that opensrv does not see.
@@ -329,7 +329,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
             code::STMT_SEND_LONG_DATA | code::STMT_CLOSE => Ok(Next::Command),
             other => {
                 info!(listener = %self.listener.config.name, peer = %self.peer, command = other, "unknown command");
-                let text = format!("Unknown command [{}]", Code::ReplicaCommand);
+                let text = format!("Unknown command ({})", Code::ReplicaCommand);
                 self.error(1047, b"08S01", &text).await
             }
         }

@@ -60,7 +60,7 @@ async fn a_wrong_password_or_user_is_refused_with_every_plugin() {
             let (number, text) = reply.error();
             assert_eq!(number, 1045, "{plugin:?} {user:?} {password:?}");
             assert!(text.starts_with(&format!("Access denied for user '{user}'@'10.0.0.9'")), "{text}");
-            assert!(text.contains("[RPX-3001, next: compare") && !text.contains("ecret"), "{text}");
+            assert!(text.contains("(RPX-3001, next: compare") && !text.contains("ecret"), "{text}");
         }
     }
 }
@@ -109,10 +109,15 @@ async fn an_unseen_source_is_told_at_the_login_of_those_who_show_its_text() {
         client.write(&login("repl", &proof, Some(NATIVE), attributes)).await;
         let reply = client.reply().await;
         let (number, text) = reply.error();
-        assert_eq!(number, 1105);
+        assert_eq!(number, 2003, "as when nobody answers");
         assert!(text.starts_with("RPX-2001: source `primary`") && text.contains("(next: "), "{text}");
     }
     assert_eq!(log_in(&stage, "repl", "wrong", Some(NATIVE)).await.error().0, 1045, "strangers learn nothing");
+    stage.source_is(Err(Fault::new(Code::SourceRefusedLogin, "source `primary` (db1:3306): refused")));
+    let mut client = Client::greeted(stage.connect()).await;
+    let proof = native(&client.challenge, "secret");
+    client.write(&login("repl", &proof, Some(NATIVE), &mariadb)).await;
+    assert_eq!(client.reply().await.error().0, 1105, "it does answer");
 }
 
 #[tokio::test]
