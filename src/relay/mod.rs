@@ -7,6 +7,7 @@ mod following;
 mod identity;
 mod index;
 mod journal;
+mod last_facts;
 mod lasting;
 mod log_end;
 mod place;
@@ -18,7 +19,7 @@ mod start;
 mod tail;
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::binlog::{EventType, Header, Vendor};
@@ -41,21 +42,18 @@ use feed::{Parts, Received, RouteFeed};
 pub use identity::{Identities, Lease};
 use index::Index;
 pub use journal::RouteJournal;
+use last_facts::LastFacts;
 use lasting::has_end;
 use log_end::LogEnd;
 use place::Rendering;
 use progress::CONNECT_STATE;
 use replica_feed::ReplicaFeed;
-use servers::{Reached, Servers, identity};
+use servers::{Known, Reached, Servers, identity};
 use start::Start;
 use tail::Tails;
 
 /// How often the source speaks when it has nothing to say.
 const SOURCE_HEARTBEAT: Duration = Duration::from_secs(5);
-
-/// Facts of this age serve another connection too, so that a thousand replicas that come back at once are not a thousand
-/// logins more. Short, because a source may be replaced at any time.
-const FACTS_AGE: Duration = Duration::from_millis(250);
 
 /// Dump flag: EOF at the end instead of waiting.
 const BINLOG_DUMP_NON_BLOCK: u16 = 1;
@@ -74,9 +72,7 @@ struct Core {
     rules: Arc<RuleSet>,
     identities: Arc<Identities>,
     telemetry: Arc<RouteTelemetry>,
-    facts: Mutex<Option<(Instant, Arc<SourceFacts>)>>,
-    /// Held while the source is asked for its facts; the last time that it could not be.
-    asking: tokio::sync::Mutex<Option<(Instant, Fault)>>,
+    facts: LastFacts<Arc<SourceFacts>>,
     index: Arc<Index>,
     xa: XaMemory,
     journal: Arc<RouteJournal>,
@@ -96,8 +92,7 @@ impl RouteBackend {
         telemetry: Arc<RouteTelemetry>,
         journal: Arc<RouteJournal>,
     ) -> Self {
-        let (facts, index, xa, tails) = (Mutex::default(), Arc::default(), XaMemory::default(), Tails::default());
-        let asking = tokio::sync::Mutex::default();
+        let (facts, index, xa, tails) = (LastFacts::default(), Arc::default(), XaMemory::default(), Tails::default());
         let servers = Servers::new(source_name.clone(), servers);
         let core = Core {
             source_name,
@@ -106,7 +101,6 @@ impl RouteBackend {
             identities,
             telemetry,
             facts,
-            asking,
             index,
             xa,
             journal,
@@ -134,6 +128,7 @@ impl Core {
 
     /// A server of the source that fits the request, or any for questions.
     async fn connect(&self, request: Option<&ReplicaRequest>) -> Result<(Client, Arc<SourceFacts>), Fault> {
+        let asked = Instant::now();
         let reached = match request {
             Some(request) => self.servers.reach_for(request).await,
             None => self.servers.reach_any().await,
@@ -153,34 +148,12 @@ impl Core {
             server_uuid: facts.server_uuid.clone(),
             semi_sync: facts.semi_sync(),
         });
-        *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), Arc::clone(&facts)));
+        self.facts.learned(asked, Arc::clone(&facts));
         Ok((client, facts))
     }
 
     async fn current_facts(&self) -> Result<Arc<SourceFacts>, Fault> {
-        let fresh = || {
-            let known = self.facts.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            known.filter(|(at, _)| at.elapsed() < FACTS_AGE).map(|(_, facts)| facts)
-        };
-        if let Some(facts) = fresh() {
-            return Ok(facts);
-        }
-        // One asks for all that come meanwhile, and its failure is theirs too.
-        let came = Instant::now();
-        let mut last_failure = self.asking.lock().await;
-        if let Some(facts) = fresh() {
-            return Ok(facts);
-        }
-        if let Some((at, fault)) = &*last_failure
-            && *at >= came
-        {
-            return Err(fault.clone());
-        }
-        let facts = self.ask_for_facts().await;
-        if let Err(fault) = &facts {
-            *last_failure = Some((Instant::now(), fault.clone()));
-        }
-        facts
+        self.facts.now(async || self.ask_for_facts().await).await
     }
 
     /// Whether what a replica asks for has no server, or no identity to ask with.
@@ -290,11 +263,17 @@ impl Core {
             replica: vendor,
             index: by_position.then(|| (Arc::clone(&self.index), rendering)),
         });
-        if asker == Asker::Replica
-            && let ReplicaStart::FilePosition(at) = &request.start
-            && let Some(created) = self.servers.file_of(&request.replica, at)
-        {
-            feed.expect_file_of(created);
+        if asker == Asker::Replica {
+            match &request.start {
+                ReplicaStart::FilePosition(at) => {
+                    if let Some(created) = self.servers.file_of(&request.replica, at) {
+                        feed.expect_file_of(created);
+                    }
+                }
+                ReplicaStart::MySqlGtid(_) | ReplicaStart::MariaDbGtid(_) => {
+                    self.servers.goes_by_gtid(&request.replica, Known::of(feed.facts()));
+                }
+            }
         }
         Ok(feed)
     }

@@ -282,6 +282,15 @@ impl Servers {
         Some(stretch.created).filter(|created| *created != 0)
     }
 
+    /// A replica is served by GTID. The positions that it has afterwards are those that came with that stream, maybe from another server or
+    /// out of files that were begun anew, and not those of the last stretch.
+    pub(super) fn goes_by_gtid(&self, replica: &ReplicaSession, server: Known) {
+        let nowhere = FilePosition::default();
+        let stretch = Stretch { server, from: nowhere.clone(), to: nowhere, created: 0, since: Instant::now() };
+        // It holds no place, and hides what a stream by position leaves behind that ends late.
+        self.left(replica, stretch);
+    }
+
     /// A stream by file and position has ended: a replica that comes back into what it was sent wants the same server, and the same file.
     pub(super) fn left(&self, replica: &ReplicaSession, mut stretch: Stretch) {
         let Some(key) = key(replica) else { return };
@@ -408,6 +417,24 @@ mod tests {
 
     fn stretch(since: Instant, created: u32) -> Stretch {
         Stretch { server: server(A), from: at("bin.000006", 500), to: at("bin.000007", 900), created, since }
+    }
+
+    #[test]
+    fn a_replica_that_went_by_gtid_meanwhile_has_its_positions_from_elsewhere() {
+        let (servers, start) = (servers(), Instant::now());
+        let (replica, place) = (ReplicaSession::of_a_test(7), at("bin.000007", 900));
+        servers.left(&replica, stretch(start, 33));
+        assert_eq!(servers.file_of(&replica, &place), Some(33));
+        assert!(servers.admit(0, "a:1", &server(B), &replica, &place).is_err());
+        servers.goes_by_gtid(&replica, server(B));
+        for _ in 0..2 {
+            assert_eq!(servers.file_of(&replica, &place), None);
+            assert!(servers.admit(0, "a:1", &server(B), &replica, &place).is_ok());
+            // The former stream ends late.
+            servers.left(&replica, stretch(start, 33));
+        }
+        servers.left(&replica, stretch(Instant::now(), 44));
+        assert_eq!(servers.file_of(&replica, &place), Some(44));
     }
 
     #[test]
