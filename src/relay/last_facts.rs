@@ -93,15 +93,15 @@ mod tests {
                 here.send(()).expect("somebody listens");
                 told.await
             });
-            async move {
-                is_here.await.expect("waits");
-                waiting
-            }
+            (is_here, waiting)
         };
-        let first = come().await;
+        let (is_here, first) = come();
+        is_here.await.expect("waits");
         let (mut late, mut told) = (Vec::new(), Vec::new());
         for _ in 0..100 {
-            late.push(come().await);
+            let (is_here, waiting) = come();
+            is_here.await.expect("waits");
+            late.push(waiting);
         }
         answers.add_permits(2);
         assert_eq!(first.await.expect("no panic"), Ok(1));
