@@ -54,6 +54,16 @@ impl MariaDbPosition {
         self.domains.get(&domain).copied()
     }
 
+    /// Forgets a domain.
+    pub fn remove(&mut self, domain: u32) {
+        self.domains.remove(&domain);
+    }
+
+    /// Whether no domain is named.
+    pub fn is_empty(&self) -> bool {
+        self.domains.is_empty()
+    }
+
     /// The last transactions in the order of their domains.
     pub fn iter(&self) -> impl Iterator<Item = MariaDbGtidText> + '_ {
         self.domains.values().copied()

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
-use super::files::{BinlogFile, file_fault, files, next_in_series, reader, unreadable};
+use super::files::{BinlogFile, file_fault, files, following, unreadable};
+use super::known::{Known, until_reached};
+use super::place::place;
 use crate::binlog::{
-    ChecksumAlgorithm, Event, EventType, FILE_MAGIC, FileError, FileReader, FormatDescription, Gtid, MariaDbGtid,
-    Rotate, TaggedGtid, flags, for_mid_file,
+    ChecksumAlgorithm, Event, EventType, FILE_MAGIC, FileError, FileReader, FormatDescription, Rotate, flags,
+    for_mid_file,
 };
 use crate::fault::{Code, Fault};
-use crate::gtid::{GtidSet, MariaDbPosition, Sid};
 use crate::pipeline::coordinates::FilePosition;
 use crate::replica::boundary::Boundary;
 use crate::replica::{BoxFuture, Feed, FeedState, ReplicaRequest, ReplicaStart};
@@ -28,7 +29,7 @@ const POLL: Duration = Duration::from_millis(200);
 const HALF_EVENT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where a file begins, after the magic.
-const FIRST_POSITION: u64 = FILE_MAGIC.len() as u64;
+pub(super) const FIRST_POSITION: u64 = FILE_MAGIC.len() as u64;
 
 /// The place between two calls; moves to a blocking thread and back.
 pub(super) struct FileFeed {
@@ -112,13 +113,6 @@ impl Feed for FileFeed {
     }
 }
 
-/// What a replica has already: groups of these are left out.
-enum Known {
-    Nothing,
-    MySql(GtidSet),
-    MariaDb(MariaDbPosition),
-}
-
 type Input = Chain<Cursor<Vec<u8>>, File>;
 
 /// The state of reading.
@@ -134,6 +128,8 @@ struct Reading {
     input: FileReader<Input>,
     /// Offset in the file of the next event.
     offset: u64,
+    /// Offset behind the last event of the file that was sent.
+    sent: u64,
     /// The file's FORMAT_DESCRIPTION, for starting again at `offset` when the file has grown.
     format: Option<Event>,
     /// What is sent before the next event of the file.
@@ -148,7 +144,7 @@ struct Reading {
 impl Reading {
     fn open(directory: &Path, request: &ReplicaRequest) -> Result<Self, Fault> {
         let all = files(directory)?;
-        let (file, position, known) = place(&all, &request.start)?;
+        let (file, position, known) = place(&all, request)?;
         let is_file_position = matches!(request.start, ReplicaStart::FilePosition(_));
         let input = from_start(&file)?;
         let mut reading = Self {
@@ -161,6 +157,7 @@ impl Reading {
             file,
             input,
             offset: FIRST_POSITION,
+            sent: FIRST_POSITION,
             format: None,
             pending: Vec::new(),
             rotate_to: None,
@@ -211,7 +208,7 @@ impl Reading {
         let start = position.max(FIRST_POSITION);
         let rotate =
             Rotate { position: start, file: self.file.name.as_bytes() }.artificial(first.header().server_id, checksum);
-        let skips = !matches!(self.known, Known::Nothing);
+        let skips = self.known.is_something();
         let sent = if inside {
             for_mid_file(&first, !is_file_position)
         } else if skips {
@@ -224,6 +221,7 @@ impl Reading {
         self.format = Some(first);
         self.sent_format = self.input.format().cloned();
         self.rotate_to = None;
+        self.sent = self.offset;
         self.pending = vec![rotate, sent];
         Ok(())
     }
@@ -233,12 +231,17 @@ impl Reading {
         let mut bytes = 0;
         out.append(&mut self.pending);
         while bytes < BATCH_BYTES {
+            if self.known.has_all_it_wants() && !self.boundary.inside() {
+                let (server_id, checksum) = self.until_event();
+                out.push(until_reached(server_id, self.sent, checksum));
+                return Ok(Outcome::End);
+            }
             match self.input.next_event() {
                 Ok(Some(event)) => {
                     self.half_since = None;
                     self.offset += event.raw().len() as u64;
                     bytes += event.raw().len();
-                    self.take(event, out);
+                    self.take(event, out)?;
                 }
                 Ok(None) => return self.at_end(out),
                 Err(FileError::Truncated { .. }) if self.is_last()? => {
@@ -263,34 +266,14 @@ impl Reading {
         Ok(Outcome::More)
     }
 
-    fn take(&mut self, event: Event, out: &mut Vec<Event>) {
+    /// Whose event it is that ends the stream, and how it ends itself.
+    fn until_event(&self) -> (u32, ChecksumAlgorithm) {
+        let server_id = self.format.as_ref().map_or(0, |format| format.header().server_id);
+        (server_id, self.sent_format.as_ref().map_or(self.agreed, |format| format.checksum))
+    }
+
+    fn take(&mut self, event: Event, out: &mut Vec<Event>) -> Result<(), Fault> {
         match event.event_type() {
-            EventType::GTID => {
-                self.leaving_out = match (&self.known, Gtid::read(event.body())) {
-                    (Known::MySql(set), Ok(gtid)) => {
-                        let sid = Sid { uuid: uuid::Uuid::from_bytes(gtid.sid), tag: String::new() };
-                        set.contains(&sid, gtid.gno)
-                    }
-                    _ => false,
-                };
-            }
-            EventType::MARIADB_GTID => {
-                self.leaving_out = match (&self.known, MariaDbGtid::read(event.body())) {
-                    (Known::MariaDb(position), Ok(gtid)) => {
-                        position.get(gtid.domain).is_some_and(|last| gtid.sequence <= last.sequence)
-                    }
-                    _ => false,
-                };
-            }
-            EventType::GTID_TAGGED => {
-                self.leaving_out = match (&self.known, TaggedGtid::read(event.body())) {
-                    (Known::MySql(set), Ok(TaggedGtid { uuid, tag, number, .. })) => {
-                        set.contains(&Sid { uuid, tag }, number)
-                    }
-                    _ => false,
-                };
-            }
-            EventType::ANONYMOUS_GTID => self.leaving_out = false,
             EventType::ROTATE => {
                 self.leaving_out = false;
                 if let Ok(rotate) = Rotate::read(event.body()) {
@@ -298,12 +281,18 @@ impl Reading {
                 }
             }
             EventType::STOP | EventType::MARIADB_GTID_LIST | EventType::BINLOG_CHECKPOINT => self.leaving_out = false,
-            _ => {}
+            _ => {
+                if let Some(leaves_out) = self.known.leaves_out(&event)? {
+                    self.leaving_out = leaves_out;
+                }
+            }
         }
         if !self.leaving_out {
             self.boundary.passes(&event, self.sent_format.as_ref());
+            self.sent = self.offset;
             out.push(event);
         }
+        Ok(())
     }
 
     /// The file is at its end, for now: the next one, more of this one, or nothing.
@@ -315,6 +304,7 @@ impl Reading {
             out.append(&mut self.pending);
             return Ok(Outcome::More);
         }
+        self.known.at_end()?;
         if self.non_blocking {
             return Ok(Outcome::End);
         }
@@ -331,11 +321,8 @@ impl Reading {
         self.next_file().map(|next| next.is_none())
     }
 
-    /// By the file's ROTATE where that file is there, else by name.
     fn next_file(&self) -> Result<Option<BinlogFile>, Fault> {
-        let all = files(&self.directory)?;
-        let by_rotate = self.rotate_to.as_ref().and_then(|name| all.iter().find(|file| file.name == *name));
-        Ok(by_rotate.or_else(|| next_in_series(&all, &self.file.name)).cloned())
+        following(&files(&self.directory)?, &self.file.name, self.rotate_to.as_deref())
     }
 }
 
@@ -355,73 +342,4 @@ fn continued(file: &BinlogFile, format: Option<&Event>, offset: u64) -> Result<F
     let mut reader = FileReader::new(Cursor::new(head).chain(input)).map_err(|error| file_fault(&file.path, &error))?;
     reader.next_event().map_err(|error| file_fault(&file.path, &error))?;
     Ok(reader)
-}
-
-/// The file and position to begin at, and what to leave out.
-fn place(all: &[BinlogFile], start: &ReplicaStart) -> Result<(BinlogFile, u64, Known), Fault> {
-    let position_fault = |message: String| Fault::new(Code::ReplicaPosition, message);
-    let first = all.first().ok_or_else(|| position_fault("there is no binlog file any more".to_owned()))?;
-    match start {
-        ReplicaStart::FilePosition(at) => {
-            let name = String::from_utf8_lossy(&at.file);
-            let file = if at.file.is_empty() { Some(first) } else { all.iter().find(|file| file.name == name) };
-            let Some(file) = file else {
-                return Err(position_fault(format!(
-                    "Could not find first log file name in binary log index file: there is no {name:?}; the files are {:?} to {:?}",
-                    first.name,
-                    all.last().map_or("", |file| &file.name)
-                )));
-            };
-            if at.position < FIRST_POSITION {
-                return Err(position_fault(format!(
-                    "Client requested master to start replication from impossible position: {name}:{}",
-                    at.position
-                )));
-            }
-            if at.position > file.length {
-                return Err(position_fault(format!(
-                    "Client requested master to start replication from position > file size: {name}:{} of {}",
-                    at.position, file.length
-                )));
-            }
-            Ok((file.clone(), at.position, Known::Nothing))
-        }
-        ReplicaStart::MySqlGtid(bytes) => {
-            let set = GtidSet::decode(bytes).map_err(|error| position_fault(error.to_string()))?;
-            // The newest file before which the replica has everything.
-            for file in all.iter().rev() {
-                match previous_gtids(file)? {
-                    Some(previous) if !previous.is_subset(&set) => {}
-                    _ => return Ok((file.clone(), FIRST_POSITION, Known::MySql(set))),
-                }
-            }
-            Err(position_fault(format!(
-                "The slave is connecting using CHANGE MASTER TO MASTER_AUTO_POSITION = 1, but the master has purged binary logs \
-                 containing GTIDs that the slave requires: {:?} begins later",
-                first.name
-            )))
-        }
-        ReplicaStart::MariaDbGtid(state) => {
-            let position: MariaDbPosition = state.parse().map_err(position_fault)?;
-            let known = if state.trim().is_empty() { Known::Nothing } else { Known::MariaDb(position) };
-            Ok((first.clone(), FIRST_POSITION, known))
-        }
-    }
-}
-
-/// The PREVIOUS_GTIDS of a file, if it has one.
-fn previous_gtids(file: &BinlogFile) -> Result<Option<GtidSet>, Fault> {
-    let mut reader = reader(file)?;
-    for _ in 0..2 {
-        match reader.next_event() {
-            Ok(Some(event)) if event.event_type() == EventType::PREVIOUS_GTIDS => {
-                let damaged = |error| unreadable(&file.path, &format!("PREVIOUS_GTIDS: {error}"));
-                return GtidSet::decode(event.body()).map(Some).map_err(damaged);
-            }
-            Ok(Some(_)) => {}
-            Ok(None) | Err(FileError::Truncated { .. }) => return Ok(None),
-            Err(error) => return Err(file_fault(&file.path, &error)),
-        }
-    }
-    Ok(None)
 }

@@ -61,8 +61,28 @@ fn order(name: &str) -> (&str, u64, &str) {
     }
 }
 
+/// The file after `name`: the one that its ROTATE names where that is there, else the next one of its own series, for files may have been
+/// copied under other names. Their numbers stay: a file whose number the ROTATE does not name comes after one that is missing.
+pub(super) fn following(
+    files: &[BinlogFile],
+    name: &str,
+    rotate_to: Option<&str>,
+) -> Result<Option<BinlogFile>, Fault> {
+    if let Some(file) = rotate_to.and_then(|named| files.iter().find(|file| file.name == named)) {
+        return Ok(Some(file.clone()));
+    }
+    let Some(next) = next_in_series(files, name) else { return Ok(None) };
+    match rotate_to.map(|named| (named, order(named).1)) {
+        Some((named, number)) if number != 0 && number != order(&next.name).1 => Err(Fault::new(
+            Code::FileUnreadable,
+            format!("could not find next log: {name} goes on in {named}, which is not there, but {} is", next.name),
+        )),
+        _ => Ok(Some(next.clone())),
+    }
+}
+
 /// The file after `name` in its own series.
-pub(super) fn next_in_series<'a>(files: &'a [BinlogFile], name: &str) -> Option<&'a BinlogFile> {
+fn next_in_series<'a>(files: &'a [BinlogFile], name: &str) -> Option<&'a BinlogFile> {
     let (base, number, _) = order(name);
     files.iter().find(|file| {
         let (other_base, other_number, _) = order(&file.name);

@@ -2,6 +2,8 @@
 
 mod feed;
 mod files;
+mod known;
+mod place;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
