@@ -83,6 +83,19 @@ impl Parser<'_> {
         self.definer.get_or_insert(place..place);
     }
 
+    /// After JSON: `[RELATIONAL] DUALITY VIEW` of MySQL 9.4 and later, which counts as a view.
+    fn duality_view(&mut self) -> bool {
+        let relational = usize::from(self.word() == K::RELATIONAL);
+        let found =
+            !self.context.mariadb && self.word_at(relational) == K::DUALITY && self.word_at(relational + 1) == K::VIEW;
+        if found {
+            for _ in 0..relational + 2 {
+                self.take();
+            }
+        }
+        found
+    }
+
     fn create(&mut self) {
         self.modifiers();
         match self.take().keyword {
@@ -103,6 +116,10 @@ impl Parser<'_> {
                 self.index_of_table();
             }
             K::VIEW => {
+                self.define("create_view");
+                self.view();
+            }
+            K::JSON if self.duality_view() => {
                 self.define("create_view");
                 self.view();
             }
@@ -140,6 +157,7 @@ impl Parser<'_> {
             K::SERVER => self.defined_elsewhere("create_server"),
             K::RESOURCE => self.defined_elsewhere("create_resource_group"),
             K::SPATIAL => self.defined_elsewhere("create_spatial_reference_system"),
+            K::MASKING if !self.context.mariadb => self.defined_elsewhere("create_masking_policy"),
             K::LIBRARY => {
                 self.define("create_library");
                 self.discard();
@@ -184,6 +202,10 @@ impl Parser<'_> {
             }
             K::VIEW => {
                 // The servers count ALTER VIEW as a CREATE VIEW that replaces.
+                self.define("create_view");
+                self.view();
+            }
+            K::JSON if self.duality_view() => {
                 self.define("create_view");
                 self.view();
             }
@@ -277,6 +299,7 @@ impl Parser<'_> {
             K::SERVER => self.defined_elsewhere("drop_server"),
             K::RESOURCE => self.defined_elsewhere("drop_resource_group"),
             K::SPATIAL => self.defined_elsewhere("drop_spatial_reference_system"),
+            K::MASKING if !self.context.mariadb => self.defined_elsewhere("drop_masking_policy"),
             K::LIBRARY => self.defined_elsewhere("drop_library"),
             K::TABLESPACE | K::LOGFILE | K::UNDO => self.defined_elsewhere("alter_tablespace"),
             _ => self.doubt("what it drops is not known"),

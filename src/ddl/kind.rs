@@ -85,6 +85,9 @@ impl Parser<'_> {
                 self.load();
             }
             K::BEGIN if self.context.mariadb && self.word_at(1) == K::NOT => self.compound(),
+            // Oracle's blocks need no procedure around them.
+            K::BEGIN if self.is_oracle() && !self.is_begin_alone() => self.compound(),
+            K::DECLARE if self.is_oracle() => self.compound(),
             K::IF | K::CASE | K::WHILE | K::LOOP | K::REPEAT | K::FOR if self.context.mariadb => self.compound(),
             _ => self.other_statement(),
         }
@@ -116,12 +119,14 @@ impl Parser<'_> {
                     self.transaction("begin", Control::Begin);
                     self.rest();
                 }
-                K::SLAVE | K::REPLICA | K::ALL => self.replica_command("start"),
+                K::ALL => self.plain_kind("start_all_slaves"),
+                K::SLAVE | K::REPLICA => self.replica_command("start"),
                 K::GROUP_REPLICATION => self.plain_kind("group_replication_start"),
                 _ => self.doubt("START is not understood"),
             },
             K::STOP => match self.take().keyword {
-                K::SLAVE | K::REPLICA | K::ALL => self.replica_command("stop"),
+                K::ALL => self.plain_kind("stop_all_slaves"),
+                K::SLAVE | K::REPLICA => self.replica_command("stop"),
                 K::GROUP_REPLICATION => self.plain_kind("group_replication_stop"),
                 _ => self.doubt("STOP is not understood"),
             },
@@ -214,10 +219,29 @@ impl Parser<'_> {
                 let lock = matches!(self.word(), K::LOCK | K::UNLOCK);
                 self.plain_kind(if lock { "backup_lock" } else { "backup" });
             }
+            // Oracle's words for RESIGNAL, SIGNAL and SET.
+            K::RAISE if self.is_oracle() => {
+                let again = self.at_end();
+                self.plain_kind(if again { "resignal" } else { "signal" });
+            }
+            _ if self.is_oracle() && self.assigns() => self.plain_kind("set_option"),
             K::SHOW => self.show(),
             K::EXPLAIN | K::DESC | K::DESCRIBE => self.explain(),
             _ => self.doubt("its first word begins no statement that the proxy knows"),
         }
+    }
+
+    /// Whether BEGIN stands alone, as `BEGIN WORK` does.
+    fn is_begin_alone(&mut self) -> bool {
+        let after = usize::from(self.word_at(1) == K::WORK) + 1;
+        let token = self.peek_at(after);
+        token.kind == TokenKind::End || (token.is_symbol(b';') && self.peek_at(after + 1).kind == TokenKind::End)
+    }
+
+    /// Whether `:=` follows the variable that was taken, or a field of it.
+    fn assigns(&mut self) -> bool {
+        let field = if self.peek().is_symbol(b'.') { 2 } else { 0 };
+        self.peek_at(field).is_symbol(b':') && self.peek_at(field + 1).is_symbol(b'=')
     }
 
     fn compound(&mut self) {
@@ -279,16 +303,30 @@ impl Parser<'_> {
         self.plain();
     }
 
-    /// MariaDB's `SET STATEMENT variable = value, … FOR statement`.
+    /// MariaDB's `SET STATEMENT variable = value, … FOR statement`, which may be another of its kind.
     fn set_statement(&mut self) {
-        self.take();
-        while !self.at_end() && self.word() != K::FOR {
+        loop {
             self.take();
-        }
-        if self.accept(K::FOR) {
-            self.statement_after_prefix();
-        } else {
-            self.doubt("SET STATEMENT lacks FOR");
+            while !self.at_end() && self.word() != K::FOR {
+                self.take();
+            }
+            if !self.accept(K::FOR) {
+                return self.doubt("SET STATEMENT lacks FOR");
+            }
+            match (self.word(), self.word_at(1)) {
+                (K::SET, K::STATEMENT) => {
+                    self.take();
+                }
+                (K::EXPLAIN | K::DESC | K::DESCRIBE, _) => {
+                    self.take();
+                    return self.explain();
+                }
+                (K::ANALYZE, _) => {
+                    self.take();
+                    return self.maintenance(K::ANALYZE);
+                }
+                _ => return self.statement_after_prefix(),
+            }
         }
     }
 
@@ -471,9 +509,46 @@ impl Parser<'_> {
             (K::PRIVILEGES, _) => "show_privileges",
             (K::PLUGINS, _) => "show_plugins",
             (K::MASTER, _) => "show_master_status",
+            (K::SLAVE | K::REPLICA, K::HOSTS) => "show_slave_hosts",
+            (K::REPLICAS, K::STATUS) => "show_slave_status",
+            (K::REPLICAS, _) => "show_replicas",
+            (K::REPLICA, _) if !self.context.mariadb => "show_replica_status",
             (K::SLAVE | K::REPLICA, _) => "show_slave_status",
+            (K::BINARY, K::LOG) => "show_binary_log_status",
             (K::BINARY, _) => "show_binlogs",
+            (K::BINLOG, K::EVENTS) => "show_binlog_events",
+            (K::BINLOG, _) => "show_binlog_status",
+            (K::RELAYLOG, _) => "show_relaylog_events",
             (K::ENGINES, _) => "show_storage_engines",
+            (K::ENGINE, _) => match self.word_at(2) {
+                K::STATUS => "show_engine_status",
+                K::MUTEX => "show_engine_mutex",
+                _ => "show_engine_logs",
+            },
+            (K::CHARACTER | K::CHARSET, _) => "show_charsets",
+            (K::COLLATION, _) => "show_collations",
+            (K::PROFILE, _) => "show_profile",
+            (K::PROFILES, _) => "show_profiles",
+            (K::AUTHORS, _) => "show_authors",
+            (K::CONTRIBUTORS, _) => "show_contributors",
+            (K::ANALYZE, K::FOR) => "show_analyze",
+            (K::EXPLAIN, K::FOR) => "show_explain",
+            (K::PARSE_TREE, _) => "show_parse_tree",
+            (K::CREATE, K::PACKAGE) => {
+                if self.word_at(2) == K::BODY {
+                    "show_create_package_body"
+                } else {
+                    "show_create_package"
+                }
+            }
+            (K::CREATE, K::LIBRARY) => "show_create_library",
+            (K::CREATE, K::MASKING) => "show_create_masking_policy",
+            (K::CREATE, K::SEQUENCE) => "show_create_table",
+            (K::PACKAGE, K::BODY) => "show_package_body_status",
+            (K::PACKAGE, _) => "show_package_status",
+            (K::LIBRARY, _) => "show_library_status",
+            (K::PROCEDURE, K::CODE) => "show_procedure_code",
+            (K::FUNCTION, K::CODE) => "show_function_code",
             (K::CREATE, K::TABLE) => "show_create_table",
             (K::CREATE, K::VIEW) => "show_create_table",
             (K::CREATE, K::DATABASE | K::SCHEMA) => "show_create_db",
@@ -487,7 +562,16 @@ impl Parser<'_> {
             (K::COUNT, _) => "select",
             _ => {
                 let token = self.peek();
-                if self.is_text(token, "TRIGGERS") { "show_triggers" } else { "show" }
+                if self.is_text(token, "TRIGGERS") {
+                    "show_triggers"
+                } else if self.is_text(token, "SLAVES") {
+                    "show_slave_status"
+                } else if self.context.mariadb {
+                    // A table of INFORMATION_SCHEMA by its name.
+                    "show_generic"
+                } else {
+                    "show"
+                }
             }
         };
         self.plain_kind(kind);

@@ -2,8 +2,8 @@
 //! not have, nobody should trust the finder.
 //!
 //! It never decides what a statement is, and its tree is never printed: it loses comments, hints and spacing. Where it
-//! does not parse (a quarter of real statements), that is no verdict. It reads UTF-8 only and does not open version
-//! comments, so a statement with either is still judged by the rest of its text.
+//! does not parse (a quarter of real statements), that is no verdict. It does not open version comments, so a
+//! statement with them is still judged by the rest of its text.
 
 use std::any::TypeId;
 
@@ -44,7 +44,8 @@ pub(super) fn check(sql: &[u8], context: &Context<'_>, rules: Rules, mut stateme
     if !readable || sql.len() > LONGEST {
         return statement;
     }
-    let Ok(text) = std::str::from_utf8(sql) else { return statement };
+    // The names to compare with were read in the session's character set, and so must these be.
+    let Some(text) = rules.charset.decode(sql) else { return statement };
     if operators(sql, rules) > MOST_OPERATORS {
         return statement;
     }
@@ -55,7 +56,7 @@ pub(super) fn check(sql: &[u8], context: &Context<'_>, rules: Rules, mut stateme
     };
     let parsed = Parser::new(&dialect)
         .with_recursion_limit(DEEPEST)
-        .try_with_sql(text)
+        .try_with_sql(&text)
         .and_then(|mut parser| parser.parse_statements());
     let Ok(parsed) = parsed else { return statement };
     let [parsed] = parsed.as_slice() else { return statement };

@@ -49,7 +49,8 @@ impl Parser<'_> {
     fn statement_of_body(&mut self, blocks: &mut u32) -> bool {
         let token = self.peek();
         let next = self.peek_at(1);
-        if token.is_name() && next.is_symbol(b':') && !self.peek_at(2).is_symbol(b'=') {
+        // Oracle's labels are `<<label>>`, and `IF :NEW.a` is none.
+        if token.is_name() && next.is_symbol(b':') && !self.peek_at(2).is_symbol(b'=') && !self.is_oracle() {
             self.refuse_reserved_in_body();
             self.take();
             self.take();
@@ -210,7 +211,9 @@ impl Parser<'_> {
     /// DECLARE of a variable, condition, cursor or handler; `true` where a statement follows as a part of it.
     fn declare(&mut self) -> bool {
         self.take();
-        if !matches!(self.word(), K::EXIT | K::CONTINUE | K::UNDO) || self.word_at(1) != K::HANDLER {
+        // Oracle's DECLARE begins a list of declarations, which may be a cursor's.
+        let handler = matches!(self.word(), K::EXIT | K::CONTINUE | K::UNDO) && self.word_at(1) == K::HANDLER;
+        if !handler && !self.is_oracle() {
             self.refuse_reserved_in_body();
         }
         if matches!(self.word_at(1), K::HANDLER) {

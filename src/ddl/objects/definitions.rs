@@ -42,7 +42,7 @@ impl Parser<'_> {
             return self.rest();
         }
         if self.peek().is_symbol(b'(') {
-            self.skip_group();
+            self.parameters(routine);
         } else if self.is_oracle() {
             // Oracle's syntax has no parentheses where there are no parameters.
         } else {
@@ -51,6 +51,30 @@ impl Parser<'_> {
         }
         self.characteristics(object_type == ObjectType::Function);
         self.body(Some(routine));
+    }
+
+    /// `(a INT, b TYPE OF t.c, …)`: types may be those of tables.
+    fn parameters(&mut self, routine: usize) {
+        self.take();
+        self.body_of = Some(routine);
+        let mut open = 1_u32;
+        while open > 0 && self.peek().kind != TokenKind::End {
+            if self.is_type_of() {
+                self.type_of();
+                continue;
+            }
+            match self.take().kind {
+                TokenKind::Symbol(b'(') => open += 1,
+                TokenKind::Symbol(b')') => open -= 1,
+                // Oracle's `t1%ROWTYPE`, as in the body.
+                TokenKind::Symbol(b'%') => self.body_opaque = true,
+                _ => {}
+            }
+        }
+        self.body_of = None;
+        if open > 0 {
+            self.doubt("a parenthesis is not closed");
+        }
     }
 
     /// `RETURNS STRING SONAME 'file'`.
@@ -106,6 +130,8 @@ impl Parser<'_> {
                 self.take();
                 self.accept(K::SET);
                 self.take();
+            } else if self.context.mariadb && self.is_text(token, "COMPRESSED") && !self.peek_at(1).is_symbol(b':') {
+                self.take();
             } else if matches!(token.keyword, K::ZEROFILL | K::BINARY)
                 || [
                     "UNSIGNED",
@@ -142,7 +168,8 @@ impl Parser<'_> {
             self.take();
         }
         self.take();
-        if self.named(ObjectType::Table, Role::Reference, None).is_none() {
+        // The servers look for the table where the trigger is.
+        if self.named(ObjectType::Table, Role::Reference, Some(trigger)).is_none() {
             return;
         }
         if !self.accept(K::FOR) || !self.accept(K::EACH) || !self.accept(K::ROW) {
@@ -200,6 +227,10 @@ impl Parser<'_> {
                 return;
             }
             while !self.at_end() && !self.peek().is_symbol(b',') {
+                if self.word() == K::HISTOGRAM {
+                    // What follows are columns.
+                    return self.rest();
+                }
                 if self.peek().is_symbol(b'(') {
                     self.skip_group();
                 } else {

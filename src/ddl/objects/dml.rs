@@ -1,7 +1,7 @@
 //! INSERT, REPLACE, UPDATE, DELETE and LOAD DATA as text.
 
 use super::walk::{Flavor, Mode};
-use super::{Chain, Parser};
+use super::{Chain, LOOKAHEAD, Parser};
 use crate::ddl::keyword::Keyword as K;
 use crate::ddl::lexer::TokenKind;
 use crate::ddl::{Kind, ObjectType, Role};
@@ -19,24 +19,27 @@ impl Parser<'_> {
             self.take();
             self.skip_group();
         }
-        let begins_query = |word| matches!(word, K::SELECT | K::WITH | K::TABLE);
+        let begins_query = |word| matches!(word, K::SELECT | K::WITH | K::TABLE | K::VALUES);
         if self.peek().is_symbol(b'(') && !begins_query(self.word_at(1)) && !self.peek_at(1).is_symbol(b'(') {
             self.columns(scope);
         }
-        let kind = match self.word() {
-            K::VALUES if self.word_at(1) == K::ROW && !self.context.mariadb => select,
-            K::VALUES | K::VALUE | K::SET => values,
-            word if begins_query(word) || self.peek().is_symbol(b'(') => select,
+        let parentheses = (0..LOOKAHEAD - 1).take_while(|&ahead| self.peek_at(ahead).is_symbol(b'(')).count();
+        let first = self.word_at(parentheses);
+        let (kind, flavor) = match first {
+            K::VALUES | K::VALUE | K::SET if parentheses == 0 => {
+                self.take();
+                (values, Flavor::Rows)
+            }
+            // Rows in parentheses are rows, to both servers.
+            K::VALUES => (values, Flavor::Plain),
+            _ if parentheses > 0 || begins_query(first) => (select, Flavor::Plain),
             _ => {
                 self.doubt_here("neither values nor a query follow the table");
                 return;
             }
         };
-        self.set_kind(kind);
-        if kind == values {
-            self.take();
-        }
-        self.walk(Mode::Expression, scope, Flavor::Plain);
+        let walked = self.walk(Mode::Expression, scope, flavor);
+        self.set_kind(if walked.set_operation { select } else { kind });
     }
 
     /// `(a, t.b, c)`: the columns of an INSERT.

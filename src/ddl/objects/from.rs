@@ -205,6 +205,24 @@ impl Parser<'_> {
             }
     }
 
+    /// A parenthesis in a period, which no server lets hold a query.
+    fn skip_point_in_time(&mut self) {
+        let mut open = 0_u32;
+        loop {
+            let token = self.take();
+            match token.kind {
+                TokenKind::Symbol(b'(') => open += 1,
+                TokenKind::Symbol(b')') => open -= 1,
+                TokenKind::End => return self.doubt("a parenthesis is not closed"),
+                _ if token.keyword == K::SELECT => self.doubt("a query inside a period is not read"),
+                _ => {}
+            }
+            if open == 0 {
+                return;
+            }
+        }
+    }
+
     /// `FOR SYSTEM_TIME …`, `FOR PORTION OF p FROM a TO b`: up to the alias or the next clause.
     fn skip_period(&mut self) {
         self.take();
@@ -219,7 +237,7 @@ impl Parser<'_> {
                 _ => {}
             }
             match token.kind {
-                TokenKind::Symbol(b'(') => self.skip_group(),
+                TokenKind::Symbol(b'(') => self.skip_point_in_time(),
                 TokenKind::Symbol(b',' | b')' | b';') | TokenKind::End => return,
                 _ => {
                     self.take();

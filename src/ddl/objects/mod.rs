@@ -510,7 +510,7 @@ impl<'a> Parser<'a> {
     }
 
     /// Whether the session writes MariaDB's Oracle dialect.
-    fn is_oracle(&self) -> bool {
+    pub(super) fn is_oracle(&self) -> bool {
         self.context.mariadb && self.context.sql_mode & MODE_ORACLE != 0
     }
 

@@ -21,8 +21,6 @@ impl Parser<'_> {
             if parenthesised {
                 self.expect_symbol(b')');
             }
-        } else if self.at_end() {
-            self.doubt("a table's definition is missing");
         }
         let scope = self.table_scope(table);
         self.walk(Mode::Expression, scope, Flavor::CreateTable(table));
@@ -157,6 +155,15 @@ impl Parser<'_> {
         self.accept(K::TABLE);
         self.named(ObjectType::Table, Role::Target, None);
         self.skip_wait();
+        // `DROP STORAGE`, `REUSE STORAGE`: Oracle's, without meaning here.
+        let verb = self.peek();
+        if self.is_oracle() && (verb.keyword == K::DROP || self.is_text(verb, "REUSE")) {
+            self.take();
+            let storage = self.take();
+            if !self.is_text(storage, "STORAGE") {
+                self.doubt("what follows the table is not understood");
+            }
+        }
         self.only_end();
     }
 

@@ -44,6 +44,8 @@ pub(super) enum Flavor {
     AlterTable(usize),
     /// An index's columns: `a(10)` is no call.
     Index,
+    /// The rows of an INSERT after VALUES, or its assignments after SET.
+    Rows,
     /// UPDATE: SET begins its assignments.
     Update,
     /// Ends before UPDATE or DELETE that follow a WITH clause.
@@ -60,6 +62,8 @@ pub(super) struct Frame {
     pub(super) query: Option<usize>,
     /// Nothing but the beginning of a query has been seen.
     fresh: bool,
+    /// Nothing but the parentheses around a query comes before it: a set operation here is one of the whole query.
+    leading: bool,
     /// CASE expressions that have not ended.
     cases: u32,
     /// The parenthesis holds the body of this common table expression; `true` when it may name itself.
@@ -71,6 +75,8 @@ pub(super) struct Frame {
 pub(super) struct Walked {
     /// Left sides of assignments, with the scope they are read in.
     pub(super) assigned: Vec<Chain>,
+    /// The query is a set operation, not only one that is nested in it.
+    pub(super) set_operation: bool,
     /// The scope of the base query, where common table expressions are known.
     pub(super) query: Option<usize>,
 }
@@ -79,7 +85,7 @@ impl Parser<'_> {
     /// Walks to the end of the statement. `scope` is what its names are looked up in.
     pub(super) fn walk(&mut self, mode: Mode, scope: usize, flavor: Flavor) -> Walked {
         let mut walked = Walked::default();
-        let base = Frame { mode, scope, query: None, fresh: true, cases: 0, expression: None };
+        let base = Frame { mode, scope, query: None, fresh: true, leading: true, cases: 0, expression: None };
         let mut frames = vec![base];
         while let Some(&frame) = frames.last() {
             let token = self.peek();
@@ -120,6 +126,7 @@ impl Parser<'_> {
                         scope: frame.scope,
                         query: None,
                         fresh: true,
+                        leading: frame.leading && frame.fresh && flavor != Flavor::Rows,
                         cases: 0,
                         expression: None,
                     });
@@ -171,6 +178,14 @@ impl Parser<'_> {
                     }
                 }
                 TokenKind::String | TokenKind::Number | TokenKind::Symbol(_) => {
+                    if matches!(token.kind, TokenKind::Symbol(b'[' | b']')) {
+                        // They enclose names under MariaDB's MSSQL, and nothing elsewhere.
+                        self.doubt_here("names in brackets are not read");
+                    } else if frame.mode == Mode::ExpectTable
+                        && !matches!(token.kind, TokenKind::Symbol(b'{' | b'}' | b'.'))
+                    {
+                        self.doubt_here("a table's name is missing");
+                    }
                     self.take();
                     // Oracle's `t1%ROWTYPE` names a table or a cursor: which of them takes a reading that is not done here.
                     if token.is_symbol(b'%') && self.in_body && self.is_oracle() && self.peek().is_name() {
@@ -240,7 +255,7 @@ impl Parser<'_> {
                     next.mode = Mode::ExpectTable;
                 }
             }
-            K::UNION if flavor != Flavor::Plain && !in_query && self.is_merge_list() => {
+            K::UNION if !matches!(flavor, Flavor::Plain | Flavor::Rows) && !in_query && self.is_merge_list() => {
                 self.take();
                 self.merge_list();
             }
@@ -251,6 +266,7 @@ impl Parser<'_> {
                 }
                 next.mode = Mode::Expression;
                 next.fresh = true;
+                walked.set_operation |= frame.leading;
                 // A set operation inside `FROM ((SELECT …) UNION (SELECT …))` makes the parenthesis a derived table.
                 if next.query.is_none() && !outermost {
                     next.query = Some(self.open_scope(Some(frame.scope)));
@@ -354,7 +370,7 @@ impl Parser<'_> {
                     let quoted = token.kind == TokenKind::Quoted;
                     self.note_derived(Name { start: token.start, end: token.end, quoted }, owner);
                 }
-                let calls = in_query || matches!(flavor, Flavor::Plain | Flavor::Update | Flavor::With);
+                let calls = in_query || matches!(flavor, Flavor::Plain | Flavor::Rows | Flavor::Update | Flavor::With);
                 self.column(&frame, &mut next, walked, calls);
             }
         }
@@ -381,12 +397,18 @@ impl Parser<'_> {
             Flavor::CreateTable(_) if outermost => {
                 frame.query.is_none()
                     && (self.word_at(1) == K::RECURSIVE
-                        || (self.peek_at(1).is_name()
-                            && self.word_at(2) != K::VERSIONING
-                            && (self.word_at(2) == K::AS || self.peek_at(2).is_symbol(b'('))))
+                        || (self.peek_at(1).is_name() && self.word_at(2) != K::VERSIONING && self.names_expression()))
             }
-            _ => frame.fresh,
+            // Not `JSON_DUALITY_OBJECT(WITH (INSERT) …)`.
+            _ => {
+                frame.fresh && self.peek_at(1).is_name() && (self.word_at(1) == K::RECURSIVE || self.names_expression())
+            }
         }
+    }
+
+    /// Whether what follows WITH is `name AS` or `name (`.
+    fn names_expression(&mut self) -> bool {
+        self.word_at(2) == K::AS || self.peek_at(2).is_symbol(b'(')
     }
 
     /// Whether TABLE begins a `TABLE t` statement here.
@@ -416,6 +438,7 @@ impl Parser<'_> {
             scope: query,
             query: None,
             fresh: true,
+            leading: false,
             cases: 0,
             expression: Some((name, recursive)),
         })
@@ -532,6 +555,6 @@ impl Parser<'_> {
 impl Frame {
     /// A parenthesised expression inside `outer`.
     pub(super) fn inside(outer: &Frame) -> Self {
-        Self { mode: Mode::Expression, query: None, fresh: false, cases: 0, expression: None, ..*outer }
+        Self { mode: Mode::Expression, query: None, fresh: false, leading: false, cases: 0, expression: None, ..*outer }
     }
 }
