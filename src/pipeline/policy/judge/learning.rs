@@ -1,6 +1,6 @@
 //! What a route that follows renamed tables learns from a statement.
 
-use crate::ddl::Role;
+use crate::ddl::{Role, lexemes};
 use crate::pipeline::policy::rename;
 use crate::pipeline::policy::settings::Choice;
 use crate::pipeline::rules::Learned;
@@ -28,7 +28,25 @@ impl Judge<'_> {
                 rename::forget(self.rules, &mut learned, &object.database, &object.name);
             }
         }
+        if self.drops_database() {
+            for object in self.statement.objects.iter().filter(|object| object.role == Role::Target) {
+                learned.followed.retain(|table| !self.rules.same(&table.database, &object.database));
+            }
+        }
         Ok((learned != **self.rules.learned()).then_some(learned))
+    }
+
+    /// Whether a database goes with all that is in it: by DROP DATABASE, or by MariaDB's CREATE OR REPLACE DATABASE.
+    pub(super) fn drops_database(&self) -> bool {
+        match self.statement.kind.0 {
+            "drop_db" => true,
+            "create_db" => {
+                let words = lexemes(self.sql, self.context).filter_map(|token| self.sql.get(token.span));
+                let beginning = words.take(3).map(<[u8]>::to_ascii_uppercase);
+                beginning.eq([&b"CREATE"[..], b"OR", b"REPLACE"])
+            }
+            _ => false,
+        }
     }
 
     /// Whether the selection learns a name from it.
