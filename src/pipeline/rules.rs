@@ -19,6 +19,7 @@ mod growth;
 mod learned;
 mod pattern;
 mod shadow;
+mod torn;
 mod validate;
 
 pub use decision::{DecidedBy, Decision, Selection};

@@ -177,6 +177,36 @@ impl Pattern {
         characters.next().is_none()
     }
 
+    /// The name with these texts in place of each `*`, in order. For patterns without `?`.
+    pub(super) fn filled<'a>(&self, texts: &mut impl Iterator<Item = &'a str>) -> String {
+        let mut name = String::new();
+        for token in &self.tokens {
+            match token {
+                Token::Literal(character) => name.push(*character),
+                // Patterns that are renamed and templates have none, and validation makes sure that there is a text for each `*`.
+                Token::Any => {}
+                Token::Run => name.push_str(texts.next().unwrap_or_default()),
+            }
+        }
+        name
+    }
+
+    /// The texts between its `*`: one less than it has `*`. For patterns without `?`.
+    pub(super) fn separators(&self) -> Vec<String> {
+        let mut parts = vec![String::new()];
+        for token in &self.tokens {
+            match (token, parts.last_mut()) {
+                (Token::Run, _) => parts.push(String::new()),
+                (Token::Literal(character), Some(part)) => part.push(*character),
+                _ => {}
+            }
+        }
+        // Before the first and after the last stands no separator.
+        parts.pop();
+        parts.drain(..1.min(parts.len()));
+        parts
+    }
+
     /// The text as a configuration would have it, in one canonical spelling.
     pub(super) fn canonical(&self) -> String {
         let needs_quotes = self.literals().any(|character| matches!(character, '*' | '?' | '.' | '`'));
@@ -294,16 +324,7 @@ impl Template {
 
     /// The new name, taking the text of each `*` from `texts` in order.
     pub(super) fn fill<'a>(&self, texts: &mut impl Iterator<Item = &'a str>) -> String {
-        let mut name = String::new();
-        for token in &self.pattern.tokens {
-            match token {
-                Token::Literal(character) => name.push(*character),
-                // A template never has `?`, and validation makes sure that there is a text for each `*`.
-                Token::Any => {}
-                Token::Run => name.push_str(texts.next().unwrap_or_default()),
-            }
-        }
-        name
+        self.pattern.filled(texts)
     }
 }
 

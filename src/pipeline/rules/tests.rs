@@ -166,6 +166,37 @@ fn a_table_rule_for_all_tables_selects_the_database() {
 }
 
 #[test]
+fn a_database_is_torn_where_its_new_name_holds_other_tables() {
+    let torn = |text: &str, database: &str| rules(text).torn_database(database).unwrap_or_default();
+    for (text, expected) in [
+        ("db shop as cn\ntable crm.a as cn.b", "objects[1] leads tables of other databases to cn, too"),
+        ("db shop as cn\ntable cn.a", "objects[1] leads tables of other databases to cn, too"),
+        ("db shop as cn\ntable *.log as cn.*", "objects[1] leads tables of other databases to cn, too"),
+        ("db shop as Cn\ntable crm.a as cn.b", "objects[1] leads tables of other databases to Cn, too"),
+        ("db *\ndb shop as cn", "objects[0] leads tables of other databases to cn, too"),
+        ("db shop as cn\ntable *.a as x_*.a", "objects[1] leads tables of shop elsewhere than to cn"),
+        ("db shop as cn\ntable shop.orders as arch.ord", "objects[1] leads tables of shop elsewhere than to cn"),
+        ("db shop as cn\ntable shop.x_* as *.x", "objects[1] leads tables of shop elsewhere than to cn"),
+        ("db shop as cn\ntable shop.orders", "objects[1] leads tables of shop elsewhere than to cn"),
+    ] {
+        assert_eq!(torn(text, "shop"), expected, "{text}");
+    }
+    for text in [
+        "db shop",
+        "db *",
+        "db shop\ndb *",
+        "db sh* as cn*\ndb c* as x*",
+        "db shop as cn\ntable shop.a as cn.b\ntable crm.a as crm_cn.b",
+        "db shop as cn\ntable crm.a as cn.b\nnot crm.a",
+        "db shop as cn\ndb *\nnot cn",
+        "table shop.* as cn.*\ntable *.log as x_*.log",
+        "table crm.a",
+    ] {
+        assert_eq!(torn(text, "shop"), "", "{text}");
+    }
+}
+
+#[test]
 fn a_default_database_maps_where_all_its_tables_agree() {
     let agreed = rules("table crm.a as c.a\ntable crm.b as c.b2");
     assert_eq!(agreed.default_database("crm"), "c");
@@ -237,6 +268,15 @@ fn mistakes_are_found_all_at_once() {
         ("table a.* as c.*\ndb c", "Some(1) leads c.* to c.*"),
         ("table a.x as c.z\ntable b.y as c.z", "Some(1) leads b.y to c.z, where objects[0] already leads a.x"),
         ("not a", "None all objects are exclusions"),
+        ("table s_*.* as all.*_*", "Some(0) two `*` of rename have \"_\" between them"),
+        ("table s_*.* as all.**", "Some(0) two `*` of rename have \"\" between them"),
+        ("db a_*_* as **", "Some(0) two `*` of rename have \"\" between them"),
+        ("db a_*__*_* as b*_*_*", "Some(0) two `*` of rename have \"_\" between them"),
+        ("table *.a_*_* as *_*.b_*", "Some(0) two `*` of rename have \"_\" between them"),
+        ("db eu_* as *\ndb one", "Some(1) leads one.* to one.*, where objects[0] leads eu_one.*"),
+        ("db one\ndb eu_* as *", "Some(0) leads one.* to one.*, where objects[1] leads eu_one.*"),
+        ("db eu_* as *\ndb two as one", "Some(1) leads two.* to one.*, where objects[0] leads eu_one.*"),
+        ("table eu_*.* as x_*.*\ntable x_one.*", "Some(1) leads x_one.* to x_one.*, where objects[0] leads eu_one.*"),
     ] {
         let found = check(text);
         assert!(found.len() == 1 && found[0].starts_with(expected), "{text}: {found:?}");
@@ -247,6 +287,22 @@ fn mistakes_are_found_all_at_once() {
     rules("db shop as cn\ntable crm.a as cn.a");
     rules("table s.a as s.b\ntable s.b as s.a");
     rules("db a as c\ndb c\nnot c");
+    // Where the text of a star ends can be told if the new name keeps what stands behind it, or keeps them apart.
+    for text in [
+        "db a_*_* as b_*_*",
+        "db a_*_* as b_*__*",
+        "db a_*_* as b*-_*",
+        "table *.a_*_* as *.b_*_*",
+        "table s_*.* as *.all_*",
+    ] {
+        rules(text);
+    }
+    rules("table x.*_* as *.*");
+    // Nobody says that the other database is there.
+    rules("db *\ndb shop as shop_cn");
+    rules("db shop_* as shop_*\ndb shop as shop_cn");
+    rules("db eu_* as *\ndb one\nnot eu_one");
+    rules("db eu_* as x_*\ndb x_one\ndb eu_one as two");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use super::pattern::{Pattern, Template};
-use super::{ObjectRule, RuleSet, Selection};
+use super::{DecidedBy, ObjectRule, RuleSet, Selection, torn};
 
 /// A mistake in the rules of a route.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -57,6 +57,7 @@ pub(super) fn problems(set: &RuleSet) -> Vec<RuleProblem> {
             }
         }
     }
+    problems.extend(glob_onto_whole(set));
     if !set.rules.is_empty() && set.rules.iter().all(|rule| rule.class().is_none()) {
         problems.push(RuleProblem {
             rule: None,
@@ -91,7 +92,82 @@ fn rename_problem(rule: &ObjectRule) -> Option<String> {
             "the pattern has {in_pattern} `*` and rename has {in_rename}: different names would become one"
         ));
     }
+    let mixing = mixing_separator(&patterns, &templates)?;
+    Some(format!(
+        "two `*` of rename have {mixing:?} between them, which can also be a part of what they stand for: different names would become one; \
+         put them into different parts of the new name, or keep what stands between them in the pattern"
+    ))
+}
+
+/// What stands between two `*` of a new name from which it cannot be told where the text of the first ends. In the pattern every `*` but the
+/// last of a part takes as little as it can, so its text does not hold what follows it there.
+fn mixing_separator(patterns: &[&Pattern], templates: &[&Template]) -> Option<String> {
+    // For each `*` of the pattern: what stands between it and the next one in its part.
+    let mut after: Vec<Option<String>> = Vec::new();
+    for pattern in patterns.iter().filter(|pattern| pattern.runs() > 0) {
+        after.extend(pattern.separators().into_iter().map(Some));
+        after.push(None);
+    }
+    let mut stars = after.into_iter();
+    for template in templates.iter().filter(|template| template.pattern().runs() > 0) {
+        for separator in template.pattern().separators() {
+            let told = stars.next().flatten().is_some_and(|old| {
+                separator.starts_with(&old) || (old.chars().count() == 1 && separator.contains(&old))
+            });
+            if !told {
+                return Some(separator);
+            }
+        }
+        stars.next();
+    }
     None
+}
+
+/// Databases that are named in full and lead to a name to which an entry with wildcards leads another database. An entry that renames nothing is
+/// not looked at: `database = "*"` beside `shop` as `shop_cn` does not say that there is a `shop_cn` at the source.
+fn glob_onto_whole(set: &RuleSet) -> Vec<RuleProblem> {
+    let globs = set.rules.iter().enumerate().filter_map(|(index, rule)| match rule {
+        ObjectRule::Database { pattern, rename: Some(template) } if !pattern.is_exact() => {
+            Some((index, pattern, template))
+        }
+        ObjectRule::Table { database, table, rename: Some((template, name)) }
+            if !database.is_exact() && table.is_everything() && name.pattern().is_everything() =>
+        {
+            Some((index, database, template))
+        }
+        _ => None,
+    });
+    let mut problems = Vec::new();
+    for (glob, pattern, template) in globs.filter(|(_, pattern, template)| {
+        // Where the numbers differ that is reported by itself.
+        pattern.runs() == template.pattern().runs()
+            && !pattern.has_any()
+            && pattern.canonical() != template.pattern().canonical()
+    }) {
+        for (index, rule) in set.rules.iter().enumerate() {
+            let source = match rule {
+                ObjectRule::Database { pattern, .. } => pattern.exact(),
+                ObjectRule::Table { database, table, .. } if table.is_everything() => database.exact(),
+                _ => None,
+            };
+            let Some(source) = source else { continue };
+            let Some(new) = set.database(&source) else { continue };
+            let Some(other) = torn::origin_of(pattern, Some(template), &new).filter(|other| *other != source) else {
+                continue;
+            };
+            let decision = set.decide_database(&other);
+            if decision.by == DecidedBy::Rule(glob) && set.database(&other).as_deref() == Some(&*new) {
+                problems.push(RuleProblem {
+                    rule: Some(index),
+                    message: format!(
+                        "leads {source}.* to {new}.*, where objects[{glob}] leads {other}.*: two sources would be mixed in one place; \
+                         exclude = \"{other}\" if there is none"
+                    ),
+                });
+            }
+        }
+    }
+    problems
 }
 
 /// What a rule speaks of, as text.

@@ -60,6 +60,9 @@ impl Judge<'_> {
                 rename::Outcome::Stop(word, sentence) => Targets::Not(Action::Stop, word, rule_of(word), sentence),
             };
         }
+        if let Some(sentence) = self.torn_database(targets) {
+            return Targets::Not(Action::Stop, Reason::MixedTargets, "mixed targets".to_owned(), sentence);
+        }
         let Some(&outside) = targets.iter().find(|&&index| !self.objects[index].is_selected()) else {
             return Targets::All;
         };
@@ -86,9 +89,9 @@ impl Judge<'_> {
                 };
             }
             let sentence = format!(
-                "it changes database {} as a whole, of which only some tables are selected; ddl.deny leaves statements of kind {} out",
+                "it changes database {} as a whole, of which only some tables are selected; {}",
                 self.name(partly),
-                statement.kind.0
+                self.way_to_leave_out()
             );
             return Targets::Not(Action::Stop, Reason::MixedTargets, "mixed targets".to_owned(), sentence);
         }
@@ -131,6 +134,35 @@ impl Judge<'_> {
             self.name(outside)
         );
         Targets::Not(Action::Stop, Reason::MixedTargets, "mixed targets".to_owned(), sentence)
+    }
+
+    /// Why a database cannot be dropped that is selected as a whole: at the replica it has other tables.
+    fn torn_database(&self, targets: &[usize]) -> Option<String> {
+        if !self.drops_database() {
+            return None;
+        }
+        let torn = |&index: &usize| {
+            let database = &self.statement.objects[index].database;
+            self.rules.torn_database(database).map(|why| (database, why))
+        };
+        let (database, why) = targets.iter().find_map(torn)?;
+        Some(format!(
+            "it drops database {database} as a whole, but {why}; drop at the replica what it drops at the source and let the route go on after \
+             this statement, or leave it out: {}",
+            self.way_to_leave_out()
+        ))
+    }
+
+    /// How a kind outside the supported list is left out that goes out now.
+    fn way_to_leave_out(&self) -> String {
+        let kind = self.statement.kind.0;
+        if self.rules.policy().allow.contains(kind) {
+            format!("ddl.allow without {kind:?} leaves statements of kind {kind} out")
+        } else {
+            format!(
+                "ddl.unsupported = \"skip\" leaves statements of kind {kind} out, with the other unsupported kinds that are to pass in ddl.allow"
+            )
+        }
     }
 
     /// Old and new name of `ALTER TABLE … RENAME`. MariaDB's CONVERT PARTITION names a second table too, after the word TABLE.
