@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use replproxy::binlog::{ChecksumAlgorithm, Event, EventType, FileReader, Query, Vendor, for_mid_file};
 use replproxy::fault::Code;
 use replproxy::pipeline::coordinates::{FIRST_POSITION, FilePosition};
-use replproxy::pipeline::history::{Behind, Entry, History, Journal, Place};
+use replproxy::pipeline::history::{Behind, Entry, Held, History, Journal, Place, Statement};
 use replproxy::pipeline::rules::{Learned, OnlineChange, RuleSet, TablePlace};
 use replproxy::pipeline::{MAX_LENGTH_BUFFER, Numbering, Stop, Stream, StreamOptions};
 
@@ -21,12 +21,12 @@ const FOLLOW: &str =
 struct Memory(Mutex<History>);
 
 impl Journal for Memory {
-    fn holds(&self, behind: &Behind, place: &Place) -> Result<Learned, String> {
+    fn holds(&self, behind: &Behind, place: &Place) -> Result<Held, String> {
         self.0.lock().unwrap().holds(behind, place)
     }
 
-    fn remember(&self, entry: Entry) -> Result<(), String> {
-        self.0.lock().unwrap().insert(entry);
+    fn remember(&self, entry: Entry, after: Option<&Statement>) -> Result<(), String> {
+        self.0.lock().unwrap().insert(entry, after);
         Ok(())
     }
 }
@@ -175,12 +175,12 @@ fn a_schema_change_that_was_ended_by_hand_is_not_remembered_behind_its_swap() {
     };
     let learned = Learned { followed: Vec::new(), changes: vec![change] };
     let entry = Entry { place: at(FIRST_POSITION), gtid: None, learned };
-    journal.remember(entry.clone()).unwrap();
+    journal.remember(entry.clone(), None).unwrap();
     let begin = |position| stream(&rules, position).with_journal(Arc::clone(&journal) as _, Behind::Position);
     let stop = run(begin(middle), middle).unwrap_err();
     assert_eq!((stop.fault.code, stop.at.position), (Code::HistoryUnknown, swap), "{}", stop.fault);
-    assert_eq!(journal.holds(&Behind::Position, &at(swap)).unwrap(), entry.learned);
-    assert!(journal.holds(&Behind::Position, &at(swap_end)).unwrap().is_empty());
+    assert_eq!(journal.holds(&Behind::Position, &at(swap)).unwrap().learned, entry.learned);
+    assert!(journal.holds(&Behind::Position, &at(swap_end)).unwrap().learned.is_empty());
     // A replica by file and position that comes back behind the swap is looked for from before it.
     let passed = run(begin(middle).with_passed(place(swap_end)), middle).unwrap();
     assert_eq!((texts(&passed), rows(&passed)), (Vec::new(), 1));
@@ -191,11 +191,11 @@ fn a_schema_change_that_was_ended_by_hand_is_not_remembered_behind_its_swap() {
 struct Full;
 
 impl Journal for Full {
-    fn holds(&self, _: &Behind, _: &Place) -> Result<Learned, String> {
-        Ok(Learned::default())
+    fn holds(&self, _: &Behind, _: &Place) -> Result<Held, String> {
+        Ok(Held::default())
     }
 
-    fn remember(&self, _: Entry) -> Result<(), String> {
+    fn remember(&self, _: Entry, _: Option<&Statement>) -> Result<(), String> {
         Err("the disk is full".to_owned())
     }
 }

@@ -385,4 +385,4 @@ pub fn name_fits(name: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -300,8 +300,9 @@ fn load_fields(body: &[u8], sql: &[u8], new_sql: &[u8]) -> Result<[u8; 13], Stre
     Ok(fields)
 }
 
-/// The status variables with the updated databases under their new names. A name that is not selected must not go out, so
-/// a list that has one becomes "too many to name", which makes the replica apply the statement alone.
+/// The status variables with the updated databases under their new names. A name that is not selected must not go out, and one whose
+/// tables go to several databases does not say which this statement writes: a list that has one becomes "too many to name", which
+/// makes the replica apply the statement alone.
 fn mapped_status<'a>(status: &'a [u8], rules: &RuleSet) -> Result<Cow<'a, [u8]>, crate::wire::Truncated> {
     let Some(variable) = StatusVariables::find(status, status_code::UPDATED_DB_NAMES)? else {
         return Ok(Cow::Borrowed(status));
@@ -312,12 +313,13 @@ fn mapped_status<'a>(status: &'a [u8], rules: &RuleSet) -> Result<Cow<'a, [u8]>,
     }
     let mut mapped = vec![status_code::UPDATED_DB_NAMES, count];
     for name in names.split(|&byte| byte == 0).take(usize::from(count)) {
-        match std::str::from_utf8(name) {
-            Ok(name) if rules.database_touched(name) => {
-                mapped.extend_from_slice(rules.default_database(name).as_bytes());
+        let new = std::str::from_utf8(name).ok().filter(|name| rules.database_touched(name));
+        match new.and_then(|name| rules.only_destination(name)) {
+            Some(new) => {
+                mapped.extend_from_slice(new.as_bytes());
                 mapped.push(0);
             }
-            _ => {
+            None => {
                 mapped = vec![status_code::UPDATED_DB_NAMES, status_code::OVER_MAX_DBS];
                 break;
             }
@@ -349,4 +351,24 @@ pub(super) fn forget_file(event: &Event) -> Result<Event, StreamError> {
         .map_err(|error| StreamError::Truncated(EventType::EXECUTE_LOAD_QUERY, error))?;
     let header = Header { event_type: EventType::DELETE_FILE, ..*event.header() };
     Ok(Event::build(header, &[&load.file_id.to_le_bytes()], event.checksum()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::rules::tests::rules;
+
+    #[test]
+    fn updated_databases_are_named_only_where_it_is_certain_which_they_are() {
+        let status = |names: &[u8]| [&[status_code::UPDATED_DB_NAMES], names].concat();
+        let over = status(&[status_code::OVER_MAX_DBS]);
+        for (objects, expected) in [
+            ("db shop as cn", status(b"\x01cn\0")),
+            ("db shop as cn\ntable shop.orders as arch.ord", over.clone()),
+            ("db crm", over),
+        ] {
+            let before = status(b"\x01shop\0");
+            assert_eq!(mapped_status(&before, &rules(objects)).unwrap(), expected, "{objects}");
+        }
+    }
 }

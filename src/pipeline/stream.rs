@@ -20,7 +20,7 @@ use crate::fault::Fault;
 
 use super::coordinates::{FilePosition, ReceiverPosition};
 use super::group::{Group, Outbox};
-use super::history::{Behind, Journal, Place, StatementGtid};
+use super::history::{Behind, Journal, Place, Statement, StatementGtid};
 use super::memory::Memory;
 use super::numbering::{Numberer, Numbering};
 use super::prelude::{self, Prelude};
@@ -114,6 +114,8 @@ pub struct Stream {
     /// Where what statements teach is kept, and what the stream has behind it, until its first FORMAT_DESCRIPTION.
     journal: Option<Arc<dyn Journal>>,
     behind: Option<Behind>,
+    /// The last statement that taught something.
+    taught: Option<Statement>,
     /// The time at which the file at hand was begun.
     file_created: u32,
     gtid: Option<StatementGtid>,
@@ -149,6 +151,7 @@ impl Stream {
             source_server: 0,
             journal: None,
             behind: None,
+            taught: None,
             file_created: 0,
             gtid: None,
             passed: None,
@@ -284,8 +287,9 @@ impl Stream {
         self.file_created = event.header().timestamp;
         self.source_server = event.header().server_id;
         if let (Some(journal), Some(behind)) = (&self.journal, self.behind.take()) {
-            let learned = journal.holds(&behind, &self.place()).map_err(StreamError::NotRemembered)?;
-            self.rules = Arc::new(self.rules.with_learned(Arc::new(learned)));
+            let held = journal.holds(&behind, &self.place()).map_err(StreamError::NotRemembered)?;
+            self.rules = Arc::new(self.rules.with_learned(Arc::new(held.learned)));
+            self.taught = held.since;
         }
         self.advance(event.header())?;
         self.checksum = format.checksum;

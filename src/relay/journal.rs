@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::fault::{Code, Fault};
-use crate::pipeline::history::{Behind, Entry, History, Journal, Place};
+use crate::pipeline::history::{Behind, Entry, Held, History, Journal, Place, Statement};
 use crate::pipeline::rules::{Learned, TablePlace};
 use crate::telemetry::{Remembered, RouteTelemetry};
 
@@ -99,11 +99,11 @@ impl RouteJournal {
 }
 
 impl Journal for RouteJournal {
-    fn holds(&self, behind: &Behind, place: &Place) -> Result<Learned, String> {
+    fn holds(&self, behind: &Behind, place: &Place) -> Result<Held, String> {
         self.history().holds(behind, place)
     }
 
-    fn remember(&self, entry: Entry) -> Result<(), String> {
+    fn remember(&self, entry: Entry, after: Option<&Statement>) -> Result<(), String> {
         aside(|| {
             let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
             let mut known = self.history().clone();
@@ -111,11 +111,11 @@ impl Journal for RouteJournal {
                 let failed = |error: io::Error| format!("{}: {error}", path.display());
                 // The route's streams under its rules before a reload may have written meanwhile. What somebody took away comes back.
                 known.merge(read(path).map_err(failed)?);
-                if known.insert(entry) || !path.exists() {
+                if known.insert(entry, after) || !path.exists() {
                     write(path, &known).map_err(failed)?;
                 }
             } else {
-                known.insert(entry);
+                known.insert(entry, after);
             }
             self.telemetry.remembers(remembered(&known));
             *self.history() = known;
@@ -235,12 +235,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let first = open(folder.path(), "shop").unwrap();
         let second = open(folder.path(), "shop").unwrap();
-        first.remember(entry(100)).unwrap();
-        second.remember(entry(200)).unwrap();
+        first.remember(entry(100), None).unwrap();
+        second.remember(entry(200), None).unwrap();
         let third = open(folder.path(), "shop").unwrap();
         for position in [100, 200] {
             let entry = entry(position);
-            assert_eq!(third.holds(&Behind::Position, &entry.place).unwrap(), entry.learned);
+            assert_eq!(third.holds(&Behind::Position, &entry.place).unwrap().learned, entry.learned);
         }
         assert_eq!(third.telemetry.picture().remembered[0].source, "d.t200");
         assert!(open(folder.path(), "other").unwrap().telemetry.picture().remembered.is_empty());
@@ -258,9 +258,9 @@ mod tests {
     fn a_file_that_was_lost_or_is_an_old_copy_is_no_empty_one() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("learned-shop.json");
-        open(folder.path(), "shop").unwrap().remember(entry(1)).unwrap();
+        open(folder.path(), "shop").unwrap().remember(entry(1), None).unwrap();
         let old = fs::read(&path).unwrap();
-        open(folder.path(), "shop").unwrap().remember(entry(2)).unwrap();
+        open(folder.path(), "shop").unwrap().remember(entry(2), None).unwrap();
         for lost in [None, Some(old)] {
             match &lost {
                 None => fs::remove_file(&path).unwrap(),
@@ -281,13 +281,13 @@ mod tests {
     fn a_file_that_is_taken_away_from_a_running_route_comes_back_whole() {
         let folder = tempfile::tempdir().unwrap();
         let journal = open(folder.path(), "shop").unwrap();
-        journal.remember(entry(1)).unwrap();
+        journal.remember(entry(1), None).unwrap();
         fs::remove_file(folder.path().join("learned-shop.json")).unwrap();
-        journal.remember(entry(2)).unwrap();
+        journal.remember(entry(2), None).unwrap();
         let next = open(folder.path(), "shop").unwrap();
         for position in [1, 2] {
             let entry = entry(position);
-            assert_eq!(next.holds(&Behind::Position, &entry.place).unwrap(), entry.learned);
+            assert_eq!(next.holds(&Behind::Position, &entry.place).unwrap().learned, entry.learned);
         }
     }
 
@@ -308,13 +308,13 @@ mod tests {
         is_locked.recv().unwrap();
         let waiting = tokio::spawn({
             let journal = Arc::clone(&journal);
-            async move { journal.remember(entry(1)) }
+            async move { journal.remember(entry(1), None) }
         });
         // The only thread has the task that waits, and goes on with others.
         for _ in 0..100 {
             tokio::spawn(async {}).await.unwrap();
         }
-        assert!(journal.holds(&Behind::Position, &entry(1).place).unwrap().is_empty());
+        assert!(journal.holds(&Behind::Position, &entry(1).place).unwrap().learned.is_empty());
         drop(release);
         disk.join().unwrap();
         waiting.await.unwrap().unwrap();
@@ -327,7 +327,7 @@ mod tests {
         let place = folder.path().join("state");
         let journal = open(&place, "shop").unwrap();
         fs::remove_dir(&place).unwrap();
-        assert!(journal.remember(entry(1)).is_err());
+        assert!(journal.remember(entry(1), None).is_err());
         assert!(journal.telemetry.picture().remembered.is_empty());
     }
 }

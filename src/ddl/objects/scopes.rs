@@ -200,6 +200,8 @@ impl Parser<'_> {
         while let Some(scope) = next_scope.and_then(|index| self.scopes.scopes.get(index).copied()) {
             self.scopes.steps += 1;
             let mut next = scope.last_entry;
+            // Where the server tells `s` from `S` both can be there.
+            let mut but_for_case = None;
             while let Some(entry) = next.and_then(|index| self.scopes.entries.get(index).copied()) {
                 self.scopes.steps += 1;
                 let found = match (entry.alias, entry.name) {
@@ -218,9 +220,16 @@ impl Parser<'_> {
                     (None, None) => false,
                 };
                 if found {
-                    return Some(entry);
+                    let known = entry.alias.or(entry.name);
+                    if known.is_some_and(|known| self.unquoted(known) == self.unquoted(table)) {
+                        return Some(entry);
+                    }
+                    but_for_case = but_for_case.or(Some(entry));
                 }
                 next = entry.previous;
+            }
+            if but_for_case.is_some() {
+                return but_for_case;
             }
             next_scope = scope.parent;
         }

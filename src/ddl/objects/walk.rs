@@ -221,7 +221,9 @@ impl Parser<'_> {
         let mut inner = None;
         let in_tables = matches!(frame.mode, Mode::AfterTable | Mode::JoinCondition);
         let qualifies = self.peek_at(1).is_symbol(b'.') && token.keyword != K::FROM;
-        let word = if qualifies { K::NONE } else { token.keyword };
+        // A column that is assigned may have a name that is a keyword elsewhere, such as `end`.
+        let is_column = qualifies || frame.mode == Mode::AssignColumn;
+        let word = if is_column { K::NONE } else { token.keyword };
         let outermost = frames.len() == 1;
         let in_query = frame.query.is_some();
         match word {

@@ -156,6 +156,29 @@ impl Judge<'_> {
         self.statement.objects.iter().zip(&self.objects).position(is_called)
     }
 
+    /// A selected table with which a partition is exchanged. It is a reference in the text, but the statement changes it too, and no row
+    /// event says so.
+    fn exchanged(&self) -> Option<usize> {
+        if self.statement.kind.0 != "alter_table" {
+            return None;
+        }
+        let is_exchanged = |(object, verdict): (&Object, &ObjectVerdict)| {
+            object.role == Role::Reference
+                && verdict.is_selected()
+                && object.inherits.is_none()
+                && (self.follows_word(object, b"TABLE") || self.follows_word(object, b""))
+        };
+        self.statement.objects.iter().zip(&self.objects).position(is_exchanged)
+    }
+
+    /// Whether the word right before an object's name is this one.
+    fn follows_word(&self, object: &Object, word: &[u8]) -> bool {
+        let start = object.database_span.as_ref().map_or(object.span.start, |span| span.start);
+        let before = self.sql.get(..start).unwrap_or_default().trim_ascii_end();
+        let word_start = before.iter().rposition(|byte| !byte.is_ascii_alphanumeric()).map_or(0, |at| at + 1);
+        before[word_start..].eq_ignore_ascii_case(word)
+    }
+
     fn unknown(self) -> Verdict {
         let doubt = self.statement.doubt.as_deref().unwrap_or("nobody can say what it is");
         let sentence = format!(
@@ -177,6 +200,14 @@ impl Judge<'_> {
         let excluded =
             targets.iter().find(|&&index| matches!(self.objects[index].decision.by, DecidedBy::Exclusion(_)));
         let index = *excluded.unwrap_or(&targets[0]);
+        if let Some(partner) = self.exchanged() {
+            let sentence = format!(
+                "it gives {}, which is selected, the rows of a partition of {}, which is not; select both or none",
+                self.name(partner),
+                self.name(index)
+            );
+            return self.ends(Action::Stop, Reason::MixedTargets, "mixed targets", sentence);
+        }
         if let Some(function) = self.calls_into_the_route() {
             let sentence = format!(
                 "it changes {}, which is not selected, but calls {}, which may change what is selected; ddl.unknown = \"skip\" says that it does not",

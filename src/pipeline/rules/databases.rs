@@ -109,22 +109,37 @@ impl RuleSet {
         }
         let mut common: Option<String> = None;
         for rule in self.table_rules_of(database) {
-            let ObjectRule::Table { database: databases, rename, .. } = rule else { continue };
-            let new = match rename {
-                None => database.to_owned(),
-                Some((new, _)) if new.pattern().runs() <= databases.runs() => {
-                    let texts = databases.captures(database, self.folded).unwrap_or_default();
-                    new.fill(&mut texts.into_iter().map(|range| &database[range]))
-                }
-                // The new database takes text from the table's name: it differs from table to table.
-                Some(_) => return None,
-            };
+            let new = self.destination(rule, database)?;
             match &common {
                 Some(other) if *other != new => return None,
                 _ => common = Some(new),
             }
         }
         common
+    }
+
+    /// The database to which a table rule that matches tables of this one leads; `None` where that differs from table to table.
+    fn destination(&self, rule: &ObjectRule, database: &str) -> Option<String> {
+        let ObjectRule::Table { database: databases, rename, .. } = rule else { return None };
+        match rename {
+            None => Some(database.to_owned()),
+            Some((new, _)) if new.pattern().runs() <= databases.runs() => {
+                let texts = databases.captures(database, self.folded).unwrap_or_default();
+                Some(new.fill(&mut texts.into_iter().map(|range| &database[range])))
+            }
+            // The new database takes text from the table's name.
+            Some(_) => None,
+        }
+    }
+
+    /// The new name of a database, where nothing of it can go to another one: neither by a table rule nor by a RENAME that was followed.
+    pub fn only_destination(&self, database: &str) -> Option<String> {
+        let new = self.default_database(database);
+        let elsewhere = self.database_rule(database).is_some_and(|(_, whole)| whole != new)
+            || self.table_rules_of(database).any(|rule| self.destination(rule, database).as_ref() != Some(&new))
+            || (self.learned.followed.iter())
+                .any(|table| table.new_database != new && fold(&table.database) == fold(database));
+        (!elsewhere).then_some(new)
     }
 
     /// The first exclusion that leaves nothing of this database.

@@ -31,7 +31,7 @@ fn objects(text: &str) -> Vec<ObjectRule> {
         .collect()
 }
 
-fn rules(text: &str) -> RuleSet {
+pub(in crate::pipeline) fn rules(text: &str) -> RuleSet {
     RuleSet::build(objects(text), None, Vec::new()).unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 
@@ -333,4 +333,19 @@ fn many_rules_cost_no_scan() {
     assert_eq!(table(&many, "db1999", "t"), "n1999.t by objects[1999]");
     assert_eq!(table(&many, "db1999", "u"), "not selected");
     assert_eq!(many.default_database("db7"), "n7");
+}
+
+#[test]
+fn a_database_has_one_destination_where_no_table_of_it_goes_elsewhere() {
+    for (text, expected) in [
+        ("db shop as cn", Some("cn")),
+        ("db shop", Some("shop")),
+        ("db shop as cn\ntable shop.a as cn.b", Some("cn")),
+        ("db shop as cn\ntable shop.a as arch.a", None),
+        ("table shop.a as x.a\ntable shop.b as x.b", Some("x")),
+        ("table shop.a as x.a\ntable shop.b as y.b", None),
+        ("table shop.*_* as *.*", None),
+    ] {
+        assert_eq!(rules(text).only_destination("shop").as_deref(), expected, "{text}");
+    }
 }

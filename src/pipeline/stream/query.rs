@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::binlog::{Event, EventType, Vendor};
 use crate::ddl::{Control, Reader};
-use crate::pipeline::history::Entry;
+use crate::pipeline::history::{Entry, Statement};
 use crate::pipeline::memory::Memory;
 use crate::pipeline::rules::Learned;
 use crate::pipeline::statement::{self, StatementContext};
@@ -119,9 +119,12 @@ impl Stream {
     }
 
     /// Writes down what holds behind the statement at hand.
-    fn keep(&self, learned: &Learned) -> Result<(), StreamError> {
+    fn keep(&mut self, learned: &Learned) -> Result<(), StreamError> {
         let Some(journal) = &self.journal else { return Ok(()) };
-        let entry = Entry { place: self.place(), gtid: self.gtid.clone(), learned: learned.clone() };
-        journal.remember(entry).map_err(StreamError::NotKept)
+        let statement = Statement { place: self.place(), gtid: self.gtid.clone() };
+        let entry = Entry { place: statement.place.clone(), gtid: statement.gtid.clone(), learned: learned.clone() };
+        journal.remember(entry, self.taught.as_ref()).map_err(StreamError::NotKept)?;
+        self.taught = Some(statement);
+        Ok(())
     }
 }
