@@ -130,9 +130,8 @@ impl Parser<'_> {
                 self.take();
                 self.accept(K::SET);
                 self.take();
-            } else if self.context.mariadb && self.is_text(token, "COMPRESSED") && !self.peek_at(1).is_symbol(b':') {
-                self.take();
             } else if matches!(token.keyword, K::ZEROFILL | K::BINARY)
+                || (self.context.mariadb && self.is_text(token, "COMPRESSED") && !self.peek_at(1).is_symbol(b':'))
                 || [
                     "UNSIGNED",
                     "SIGNED",
