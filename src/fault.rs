@@ -210,26 +210,6 @@ impl std::error::Error for Fault {}
 mod tests {
     use super::*;
 
-    /// `UPDATE=1 cargo test catalogue` writes the page anew.
-    #[test]
-    fn the_page_of_errors_is_the_catalogue() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/ERRORS.md");
-        let page = std::fs::read_to_string(path).expect("the page is there");
-        let head = &page[..page.find("| code |").expect("the page has a table")];
-        let mut expected = format!("{head}| code | who | what | next step |\n|---|---|---|---|\n");
-        for code in Code::ALL {
-            let (origin, title, next) = (code.origin(), code.title(), code.next_step());
-            expected.push_str(&format!("| {code} | {origin} | {title} | {next} |\n"));
-        }
-        if std::env::var_os("UPDATE").is_some() {
-            std::fs::write(path, &expected).expect("the page can be written");
-        }
-        assert!(
-            std::env::var_os("UPDATE").is_some() || page == expected,
-            "src/ERRORS.md is not what src/fault.rs says"
-        );
-    }
-
     #[test]
     fn what_the_source_said_makes_the_next_step_a_better_one() {
         let gone = "Could not find first log file name in binary log index file";

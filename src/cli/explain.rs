@@ -3,12 +3,11 @@
 use std::borrow::Cow;
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, BufWriter, Read as _, Write};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Failure, Format, offline_route};
+use super::{Failure, Format, OfRoute};
 use crate::binlog::{ServerVersion, Vendor};
 use crate::ddl::session::{self, parse_charset, parse_sql_mode};
 use crate::ddl::{self, Class, Context, ObjectType, Role, Statement};
@@ -36,12 +35,8 @@ const DEFAULT_VERSION: &str = "9.7.0";
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Arguments {
-    /// The configuration file.
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
-    /// The route's name in it.
-    #[arg(long, value_name = "NAME")]
-    route: String,
+    #[command(flatten)]
+    of_route: OfRoute,
     /// The session's default database.
     #[arg(long, value_name = "DB", default_value = "")]
     database: String,
@@ -81,7 +76,7 @@ fn parse_version(text: &str) -> Result<ServerVersion, String> {
 }
 
 pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
-    let route = offline_route(&arguments.config, &arguments.route)?;
+    let route = arguments.of_route.read()?;
     let mut explainer = Explainer { rules: Cow::Borrowed(&route.rules), version: &arguments.source_version };
     let session =
         Session { database: &arguments.database, sql_mode: arguments.sql_mode, client_collation: arguments.charset };

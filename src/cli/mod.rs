@@ -4,7 +4,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -130,10 +130,23 @@ fn exit_status(code: Code) -> u8 {
     }
 }
 
-/// A route of a configuration that is only looked at: no secret is fetched.
-fn offline_route(config: &Path, route: &str) -> Result<Route, Failure> {
-    let config = Config::load_offline(config).map_err(Fault::from)?;
-    find_route(&config, route)
+// A route of a configuration that is only looked at. (A doc comment would become the help of the command that has these arguments.)
+#[derive(Debug, clap::Args)]
+struct OfRoute {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// The route's name in it.
+    #[arg(long, value_name = "NAME")]
+    route: String,
+}
+
+impl OfRoute {
+    /// Reads it; no secret is fetched.
+    fn read(&self) -> Result<Route, Failure> {
+        let config = Config::load_offline(&self.config).map_err(Fault::from)?;
+        find_route(&config, &self.route)
+    }
 }
 
 fn find_route(config: &Config, name: &str) -> Result<Route, Failure> {

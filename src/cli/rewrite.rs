@@ -5,7 +5,7 @@ use std::io::{BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Failure, offline_route};
+use super::{Failure, OfRoute};
 use crate::decode::file_code;
 use crate::fault::{Code, Fault};
 use crate::rewrite::{RewriteError, Summary, rewrite};
@@ -21,12 +21,8 @@ use crate::rewrite::{RewriteError, Summary, rewrite};
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Arguments {
-    /// The configuration file.
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
-    /// The route's name in it.
-    #[arg(long, value_name = "NAME")]
-    route: String,
+    #[command(flatten)]
+    of_route: OfRoute,
     /// The binary log file to read.
     #[arg(value_name = "IN")]
     input: PathBuf,
@@ -36,7 +32,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
-    let route = offline_route(&arguments.config, &arguments.route)?;
+    let route = arguments.of_route.read()?;
     let input = File::open(&arguments.input).map_err(|error| unreadable(&arguments.input, &error))?;
     let mut output: Box<dyn Write + '_> = if arguments.output.as_os_str() == "-" {
         Box::new(std::io::sink())
