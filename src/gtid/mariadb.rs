@@ -49,6 +49,14 @@ impl MariaDbPosition {
         self.domains.insert(gtid.domain, gtid);
     }
 
+    /// A domain is taken back to an earlier transaction, or to none at all.
+    pub fn take_back(&mut self, domain: u32, to: Option<MariaDbGtidText>) {
+        match to {
+            Some(gtid) => self.domains.insert(domain, gtid),
+            None => self.domains.remove(&domain),
+        };
+    }
+
     /// The last transaction of a domain.
     pub fn get(&self, domain: u32) -> Option<MariaDbGtidText> {
         self.domains.get(&domain).copied()

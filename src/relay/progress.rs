@@ -7,6 +7,8 @@ use crate::gtid::{GtidSet, MariaDbGtidText, MariaDbPosition, Sid};
 use crate::pipeline::coordinates::FilePosition;
 use crate::replica::backend::{ReplicaRequest, ReplicaStart};
 
+use super::ring::Batch;
+
 /// The variable in which MariaDB replicas say where they are.
 pub(super) const CONNECT_STATE: &str = "slave_connect_state";
 
@@ -141,23 +143,67 @@ impl Progress {
         Some(request)
     }
 
-    /// Whether a replica with this progress misses nothing when it goes on with another stream of the same place in the log.
+    /// What the events of a batch, which do this, will change of a MariaDB position.
+    pub(super) fn before(&self, advance: &Advance) -> Before {
+        let Self::MariaDb { position, open } = self else { return Before::Unknown };
+        let (closed, last) = match advance {
+            Advance::MariaDb { closed, last } => (Some(closed), *last),
+            Advance::Nothing => (None, None),
+            Advance::MySql { .. } | Advance::EachEvent => return Before::Unknown,
+        };
+        let mut domains: Vec<u32> =
+            closed.into_iter().flat_map(|closed| closed.iter().map(|gtid| gtid.domain)).collect();
+        domains.extend([*open, last].into_iter().flatten().map(|gtid| gtid.domain));
+        domains.sort_unstable();
+        domains.dedup();
+        let domains = domains.into_iter().map(|domain| (domain, position.get(domain))).collect();
+        Before::MariaDb { open: *open, domains }
+    }
+
+    /// Takes back what the events of a batch changed.
+    fn go_back(&mut self, before: &Before) {
+        match (&mut *self, before) {
+            (Self::MariaDb { position, open }, Before::MariaDb { open: before, domains }) => {
+                domains.iter().for_each(|(domain, gtid)| position.take_back(*domain, *gtid));
+                *open = *before;
+            }
+            _ => *self = Self::Lost,
+        }
+    }
+
+    /// Whether a replica with this progress misses nothing, and gets nothing twice, when it goes on at a place of a tail.
     ///
-    /// `other` is what that stream's source was told to leave out and what it has sent since; `later` is what of that comes
-    /// after the place. A source leaves out for good what it was told once, so all of `other` must be here or come.
-    pub(super) fn can_follow<'a>(&self, other: &Self, later: impl Iterator<Item = &'a Event>, whole: bool) -> bool {
-        let mut reached = self.clone();
-        for event in later {
-            reached.sent(event);
-        }
-        if whole {
-            reached.close();
-        }
-        match (&reached, other) {
+    /// `told` is what the tail's source was told to leave out and what it has sent since; `later` are the batches at the end of that, the
+    /// first of them without the `skip` events that come before the place.
+    pub(super) fn can_follow(&self, told: &Self, later: &[&Batch], skip: usize) -> bool {
+        match (self, told) {
             (Self::Position, Self::Position) => true,
-            (Self::MySql { set, .. }, Self::MySql { set: other, .. }) => other.is_subset(set),
-            // A source that does not have a domain's GTID yet leaves that domain out up to it.
-            (Self::MariaDb { position, .. }, Self::MariaDb { position: other, .. }) => position == other,
+            // A source leaves out for good what it was told once, so all of it must be here or come. What comes and is here already is
+            // left out for this replica alone.
+            (Self::MySql { .. }, Self::MySql { set: told, .. }) => {
+                let mut reached = self.clone();
+                let events = later.iter().flat_map(|batch| batch.events()).skip(skip);
+                events.for_each(|event| reached.sent(event));
+                if later.last().is_none_or(|batch| batch.whole) {
+                    reached.close();
+                }
+                matches!(&reached, Self::MySql { set, .. } if told.is_subset(set))
+            }
+            // A source that does not have a domain's GTID yet leaves that domain out up to it, and a later GTID of the domain says nothing
+            // of those before it: both must be the same at the place itself.
+            (Self::MariaDb { .. }, Self::MariaDb { .. }) => {
+                let (mut here, mut there) = (self.clone(), told.clone());
+                later.iter().rev().for_each(|batch| there.go_back(&batch.before));
+                let events = later.iter().flat_map(|batch| batch.events()).take(skip);
+                events.for_each(|event| there.sent(event));
+                // A place is between two groups.
+                here.close();
+                there.close();
+                match (&here, &there) {
+                    (Self::MariaDb { position, .. }, Self::MariaDb { position: other, .. }) => position == other,
+                    _ => false,
+                }
+            }
             _ => false,
         }
     }
@@ -174,6 +220,29 @@ impl Progress {
                 gtid(event).is_some_and(|(sid, number)| set.contains(&sid, number))
             }
             _ => false,
+        }
+    }
+}
+
+/// What the events of a batch took the place of, so that what there was at an earlier place can be told: one GTID a batch, mostly.
+#[derive(Debug)]
+pub(super) enum Before {
+    MariaDb {
+        /// The GTID of the group at hand.
+        open: Option<MariaDbGtidText>,
+        /// The domains of which there is a GTID among the events, each with the last one before them.
+        domains: Vec<(u32, Option<MariaDbGtidText>)>,
+    },
+    /// Nobody asks for it, or it cannot be told.
+    Unknown,
+}
+
+impl Before {
+    /// What it takes, besides its own size (bytes).
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::MariaDb { domains, .. } => size_of_val(&domains[..]),
+            Self::Unknown => 0,
         }
     }
 }

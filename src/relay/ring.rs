@@ -8,7 +8,7 @@ use crate::fault::Fault;
 use crate::replica::{Framed, Outline};
 
 use super::place::{Place, Rendering};
-use super::progress::{Advance, Progress};
+use super::progress::{Advance, Before, Progress};
 
 /// What a batch and a place take besides the events.
 const BATCH_OVERHEAD: usize = 256;
@@ -27,6 +27,8 @@ pub(super) struct Batch {
     pub(super) questions: Vec<(usize, u64)>,
     /// The last event ends a group, or is in none.
     pub(super) whole: bool,
+    /// What there was before it.
+    pub(super) before: Before,
     bytes: usize,
 }
 
@@ -37,7 +39,7 @@ impl Batch {
         let advance = Advance::of(&events);
         let framed = Arc::new(Framed::new(events, outline));
         let bytes = BATCH_OVERHEAD + payload + framed.overhead() + places.len() * PLACE_OVERHEAD;
-        Self { framed, advance, places, questions: Vec::new(), whole, bytes }
+        Self { framed, advance, places, questions: Vec::new(), whole, before: Before::Unknown, bytes }
     }
 
     /// With what the source wants acknowledged.
@@ -114,7 +116,9 @@ impl Ring {
     }
 
     /// Appends a batch; older ones make room for it.
-    pub(super) fn push(&mut self, batch: Batch) {
+    pub(super) fn push(&mut self, mut batch: Batch) {
+        batch.before = self.progress.before(&batch.advance);
+        batch.bytes += batch.before.bytes();
         if !self.progress.sent_all(&batch.advance, batch.whole) {
             for event in batch.events() {
                 self.progress.sent(event);
@@ -206,9 +210,8 @@ impl Ring {
             None if at_origin() => (0, Cursor { batch: self.first, skip: 0 }),
             None => return None,
         };
-        let later = self.batches.range(index..).flat_map(|batch| batch.events()).skip(cursor.skip);
-        let whole = self.batches.back().is_none_or(|batch| batch.whole);
-        progress.can_follow(&self.progress, later, whole).then_some((cursor, self.rendering.pads))
+        let later: Vec<&Batch> = self.batches.range(index..).map(Arc::as_ref).collect();
+        progress.can_follow(&self.progress, &later, cursor.skip).then_some((cursor, self.rendering.pads))
     }
 
     /// The newest question that a reader at `cursor` is not asked any more, because it stands behind it already.
@@ -316,6 +319,60 @@ mod tests {
         assert!(find(Place { event: None, ..place(200) }, true));
         assert!(!find(Place { served: 201, ..place(200) }, true));
         assert!(find(Place { served: 201, ..place(200) }, false));
+    }
+
+    #[test]
+    fn a_mariadb_stream_goes_on_where_both_have_the_same_at_the_place_itself() {
+        let gtid = |text: &str| {
+            let gtid: crate::gtid::MariaDbGtidText = text.parse().expect(text);
+            let header =
+                Header { event_type: EventType::MARIADB_GTID, server_id: gtid.server_id, ..*event(0, 1).header() };
+            let body: [&[u8]; 3] = [&gtid.sequence.to_le_bytes(), &gtid.domain.to_le_bytes(), &[0; 7]];
+            Event::build(header, &body, ChecksumAlgorithm::Crc32)
+        };
+        let progress = |text: &str| Progress::of(&crate::replica::backend::ReplicaStart::MariaDbGtid(text.to_owned()));
+        let mut ring = Ring::new(1 << 20, Arc::new(rendering("r", false)), progress("0-1-1,2-2-8"), place(0));
+        let find =
+            |ring: &Ring, at: u64, text: &str| ring.find(&rendering("r", false), &place(at), &progress(text)).is_some();
+        let push = |ring: &mut Ring, events: Vec<Event>, places: &[(usize, u64)], whole| {
+            let places = places.iter().map(|(before, at)| (*before, place(*at))).collect();
+            ring.push(Batch::new(events, places, whole, &mut Outline::default()));
+        };
+        assert!(find(&ring, 0, "0-1-1,2-2-8") && !find(&ring, 0, "0-1-1,2-2-3"));
+        // The source leaves out 2-2-4 to 2-2-8, which the tail's replica had.
+        push(&mut ring, vec![gtid("2-2-9"), event(9, 1)], &[(2, 100)], true);
+        for (at, text, expected) in [
+            (0, "0-1-1,2-2-8", true),
+            (0, "0-1-1,2-2-3", false),
+            (0, "0-1-1,2-2-9", false),
+            (0, "0-1-1", false),
+            (100, "0-1-1,2-2-9", true),
+            (100, "0-1-1,2-2-8", false),
+            (100, "0-1-1,2-2-9,3-1-1", false),
+        ] {
+            assert_eq!(find(&ring, at, text), expected, "{text} at {at}");
+        }
+        // Two groups, and the start of one that goes on in the next batch, behind which another one is.
+        let events = vec![gtid("0-1-2"), event(9, 2), gtid("3-1-1"), event(9, 3), gtid("0-1-3"), event(9, 4)];
+        push(&mut ring, events, &[(2, 200), (4, 300)], false);
+        push(&mut ring, vec![event(9, 5), event(9, 6), gtid("3-1-2"), event(9, 7)], &[(2, 400), (4, 500)], true);
+        push(&mut ring, vec![gtid("2-5-7")], &[], false);
+        for (at, text, expected) in [
+            (0, "0-1-1,2-2-8", true),
+            (0, "0-1-1,2-2-3", false),
+            (0, "0-1-1,2-2-8,3-1-1", false),
+            (100, "0-1-1,2-2-9", true),
+            (200, "0-1-2,2-2-9", true),
+            (200, "0-1-2,2-2-9,3-1-1", false),
+            (300, "0-1-2,2-2-9,3-1-1", true),
+            (300, "0-1-3,2-2-9,3-1-1", false),
+            (400, "0-1-3,2-2-9,3-1-1", true),
+            (400, "0-1-2,2-2-9,3-1-1", false),
+            (500, "0-1-3,2-2-9,3-1-2", true),
+            (500, "0-1-3,2-5-7,3-1-2", false),
+        ] {
+            assert_eq!(find(&ring, at, text), expected, "{text} at {at}");
+        }
     }
 
     #[test]
