@@ -145,9 +145,9 @@ impl LastingFeed {
         self.feed().map_or(0, RouteFeed::created)
     }
 
-    /// The identity of the server that the stream comes from.
-    pub(super) fn server_identity(&self) -> Option<String> {
-        self.feed().map(|feed| identity(feed.facts()))
+    /// See [`Known::word`]: of the server that the stream comes from.
+    pub(super) fn server_word(&self) -> Option<String> {
+        self.feed().map(|feed| Known::of(feed.facts()).word())
     }
 
     /// What the replica has, as far as it is known.
@@ -393,7 +393,7 @@ async fn again(
     }
     loop {
         match core.open(&request, Asker::Process).await {
-            Ok(mut feed) if Known::of(feed.facts()).is(&Known::of(&before)) => {
+            Ok(mut feed) if Known::of(feed.facts()).is_surely(&Known::of(&before)) => {
                 if !by_gtid {
                     feed.expect_file_of(created);
                 }

@@ -17,7 +17,7 @@ use crate::replica::backend::ReplicaRequest;
 
 use super::Core;
 use super::place::Place;
-use super::servers::identity;
+use super::servers::Known;
 
 /// A stream that stands where the log ended so long ago is not behind. Long enough for a stream that looks once a second, on a machine
 /// that has too much to do.
@@ -122,7 +122,7 @@ impl Core {
 
     async fn end_of_log(&self, server: &str, request: &ReplicaRequest) -> Result<Option<FilePosition>, Fault> {
         let (mut client, facts) = self.connect(Some(request)).await?;
-        let answer = match identity(&facts) == server {
+        let answer = match Known::of(&facts).word() == server {
             true => client.query(facts.log_status_statement()).await.map(Some),
             false => Ok(None),
         };

@@ -48,7 +48,7 @@ use log_end::LogEnd;
 use place::Rendering;
 use progress::CONNECT_STATE;
 use replica_feed::ReplicaFeed;
-use servers::{Known, Reached, Servers, identity};
+use servers::{Known, Reached, Servers};
 use start::Start;
 use tail::Tails;
 
@@ -209,7 +209,7 @@ impl Core {
         }
         let vendor = request.replica.vendor;
         let asked =
-            Asked { request, server: identity(&facts), flags, session: session(request, &facts), identity: &lease };
+            Asked { request, server: Known::of(&facts), flags, session: session(request, &facts), identity: &lease };
         let rendering = start.rendering(&rules, vendor);
         let (events, primed) = match self.resume(&mut start, &rendering, &asked).await? {
             Some(resumed) => resumed,
@@ -222,7 +222,7 @@ impl Core {
         let shared = Rendering {
             // What passes through as it is is the same for every version.
             word: shared_word(
-                &asked.server,
+                &asked.server.word(),
                 &rendering,
                 facts.lower_case_table_names,
                 version.filter(|_| !rules.is_transparent()),
@@ -339,7 +339,7 @@ impl Core {
         };
         start.begin_at(mark)?;
         let (client, facts) = self.connect(Some(asked.request)).await?;
-        if identity(&facts) != asked.server {
+        if !Known::of(&facts).is_surely(&asked.server) {
             return Err(Fault::new(Code::SourceLost, "another server answered while the stream was opened"));
         }
         let mut events = self.dump(client, start, asked).await?;
@@ -426,8 +426,8 @@ fn semi_sync_word(request: &ReplicaRequest, facts: &SourceFacts) -> String {
 /// How every stream of one request is asked for.
 struct Asked<'a> {
     request: &'a ReplicaRequest,
-    /// The identity of the server that was decided on.
-    server: String,
+    /// The server that was decided on.
+    server: Known,
     flags: u16,
     session: Vec<String>,
     identity: &'a Lease,

@@ -45,7 +45,7 @@ struct State {
     /// Whose files and positions replicas were served last.
     home: Option<Known>,
     /// Which server GTID streams came from last.
-    by_gtid: Option<String>,
+    by_gtid: Option<Known>,
     absence: Option<Absence>,
     stretches: HashMap<String, Stretch>,
     /// The keys of `stretches` by age.
@@ -98,9 +98,23 @@ impl Known {
         Self { identity: identity(facts), residence: facts.residence() }
     }
 
-    /// Whether both are the same server.
+    /// Whether both are the same server where another one is not to be expected: under another id, or with the same one elsewhere.
     pub(super) fn is(&self, other: &Self) -> bool {
         self.identity == other.identity || self.residence.is_some() && self.residence == other.residence
+    }
+
+    /// Whether both are the same server where another one may well have answered. Servers of one cluster can share an id (MariaDB
+    /// Galera with `wsrep_gtid_mode`), so that where they live decides, if both say it.
+    pub(super) fn is_surely(&self, other: &Self) -> bool {
+        match (&self.residence, &other.residence) {
+            (Some(here), Some(there)) => here == there,
+            _ => self.identity == other.identity,
+        }
+    }
+
+    /// A word that differs wherever [`Known::is_surely`] may.
+    pub(super) fn word(&self) -> String {
+        format!("{} {}", self.identity, self.residence.as_deref().unwrap_or_default())
     }
 }
 
@@ -174,8 +188,8 @@ impl Servers {
                 self.admit(index, client.peer(), &Known::of(&facts), &request.replica, at)?;
             }
             ReplicaStart::MySqlGtid(_) | ReplicaStart::MariaDbGtid(_) => {
-                let now = identity(&facts);
-                let expected = self.state().by_gtid.as_ref().is_none_or(|last| *last == now);
+                let now = Known::of(&facts);
+                let expected = self.state().by_gtid.as_ref().is_none_or(|last| last.is_surely(&now));
                 // `host` is believed at a first attach: it may have given up what a replica has, on purpose.
                 let looks = self.list.len() > 1 && (index > 0 || !expected);
                 if looks && let Some(missing) = missing(&mut client, request).await.map_err(fault)? {
@@ -200,7 +214,9 @@ impl Servers {
     ) -> Result<(), Fault> {
         let mut state = self.state();
         let before = key(replica).and_then(|key| state.stretches.get(&key)).filter(|stretch| stretch.holds(at));
-        if let Some(Stretch { server, .. }) = before.filter(|stretch| !stretch.server.is(now)) {
+        // At the address of `host` a server with the id of the former one is that server, wherever it lives by now.
+        let is_now = |server: &Known| if index == 0 { server.is(now) } else { server.is_surely(now) };
+        if let Some(Stretch { server, .. }) = before.filter(|stretch| !is_now(&stretch.server)) {
             let message = format!(
                 "the replica stands at {at}, which it was sent from server {}; now server {} answers at {peer}, where \
                  this place means something else",
@@ -213,7 +229,7 @@ impl Servers {
             state.absence = None;
             return Ok(());
         }
-        if state.home.as_ref().is_some_and(|home| home.is(now)) {
+        if state.home.as_ref().is_some_and(is_now) {
             return Ok(());
         }
         let message = format!(
@@ -501,6 +517,29 @@ mod tests {
         );
         assert_eq!(admit(&end).unwrap_err().code, Code::ServerChanged, "it was sent something before it came back");
         assert_eq!(admit(&start), Ok(()));
+    }
+
+    #[test]
+    fn servers_of_one_cluster_that_share_an_id_have_positions_of_their_own() {
+        let node =
+            |host: &str| Known { identity: "server id 1".to_owned(), residence: Some(format!("{host}:3306 /data/")) };
+        let (servers, place) = (servers(), at("bin.000007", 900));
+        let admit = |index, server: &Known| {
+            servers
+                .admit(index, "127.0.0.1:2", server, &ReplicaSession::of_a_test(7), &place)
+                .map_err(|fault| fault.code)
+        };
+        let changed = Err(Code::ServerChanged);
+        assert_eq!(admit(0, &node("a")), Ok(()));
+        assert_eq!(admit(1, &node("b")), changed, "`host` is away for a moment");
+        assert_eq!(admit(1, &node("a")), Ok(()), "`host` at another address");
+        let other_id = Known { identity: "server id 9".to_owned(), ..node("a") };
+        assert_eq!(admit(1, &other_id), Ok(()), "SET GLOBAL server_id");
+        assert_eq!(admit(1, &server("server id 1")), Ok(()), "it does not say where it lives");
+        servers.left(&ReplicaSession::of_a_test(7), Stretch { server: node("a"), ..stretch(Instant::now(), 3) });
+        assert_eq!((admit(1, &node("b")), admit(1, &node("a"))), (changed, Ok(())));
+        assert!(!node("a").is_surely(&node("b")) && node("a").word() != node("b").word());
+        assert!(!server(A).is_surely(&server(B)) && server(A).is_surely(&server(A)));
     }
 
     #[test]
