@@ -140,12 +140,16 @@ impl<'a> Lab<'a> {
         }
     }
 
-    /// Runs a statement in both worlds.
-    pub(super) async fn examine(&mut self, candidate: &Candidate<'a>, naming: &Naming) -> Outcome {
+    /// Runs a statement under its old names, and under new ones in a world beside for each way of naming.
+    pub(super) async fn examine(
+        &mut self,
+        candidate: &Candidate<'a>,
+        namings: &[Naming],
+    ) -> Vec<(&'static str, Outcome)> {
         self.kind = candidate.kind;
         let statement = analyze(candidate.sql.as_bytes(), &self.context);
         if statement.body_opaque {
-            return Outcome::Opaque;
+            return vec![("", Outcome::Opaque)];
         }
         // Temporary tables go with their session.
         if std::mem::replace(&mut self.temporary_left, statement.temporary) {
@@ -154,37 +158,38 @@ impl<'a> Lab<'a> {
         self.clear().await;
         let set_up = match self.run_mended(candidate).await {
             Ok(set_up) => set_up,
-            Err((code, message)) => return Outcome::NotRunnable(format!("{code} {message}")),
+            Err((code, message)) => return vec![("", Outcome::NotRunnable(format!("{code} {message}")))],
         };
         let mut databases: BTreeSet<String> = set_up.databases.clone();
         databases.extend(statement.objects.iter().map(|object| object.database.clone()));
         databases.retain(|database| !database.is_empty() && !is_system(database));
         databases.insert(OLD.to_owned());
-        let mut before = World::new();
-        for database in &databases {
-            self.show(database, &mut before).await;
+        let before = self.world(&databases, &statement, &Naming::identity()).await;
+        let mut outcomes = Vec::new();
+        for naming in namings {
+            let outcome = match self.repeat(candidate.sql, &set_up, naming).await {
+                Err(how) => Outcome::Differs(how),
+                Ok(()) => {
+                    let after = self.world(&databases, &statement, naming).await;
+                    compare(&before, &after, naming, &databases)
+                }
+            };
+            outcomes.push((naming.title, outcome));
         }
-        let (old_temporary, new_temporary) = match statement.objects.first().filter(|_| statement.temporary) {
-            Some(table) => (
-                Some(format!("SHOW CREATE TABLE {}.{}", quoted(&table.database), quoted(&table.name))),
-                Some(format!(
-                    "SHOW CREATE TABLE {}.{}",
-                    quoted(&naming.database(&table.database)),
-                    quoted(&naming.table(&table.database, &table.name))
-                )),
-            ),
-            None => (None, None),
-        };
-        let old_shown = self.shown_temporary(old_temporary).await;
-        if let Err(how) = self.repeat(candidate.sql, &set_up, naming).await {
-            return Outcome::Differs(how);
+        outcomes
+    }
+
+    /// What is in the databases under their new names, and the temporary table that a statement made.
+    async fn world(&mut self, databases: &BTreeSet<String>, statement: &Statement, naming: &Naming) -> (World, String) {
+        let mut world = World::new();
+        for database in databases {
+            self.show(&naming.database(database), &mut world).await;
         }
-        let mut after = World::new();
-        for database in &databases {
-            self.show(&naming.database(database), &mut after).await;
-        }
-        let new_shown = self.shown_temporary(new_temporary).await;
-        compare(&before, &after, naming, &databases, (&old_shown, &new_shown))
+        let temporary = statement.objects.first().filter(|_| statement.temporary).map(|table| {
+            let (database, name) = (naming.database(&table.database), naming.table(&table.database, &table.name));
+            format!("SHOW CREATE TABLE {}.{}", quoted(&database), quoted(&name))
+        });
+        (world, self.shown_temporary(temporary).await)
     }
 
     async fn shown_temporary(&mut self, question: Option<String>) -> String {
@@ -442,11 +447,10 @@ fn complained_of(message: &str) -> &str {
 
 /// Whether both worlds hold the same, names mapped back.
 fn compare(
-    before: &World,
-    after: &World,
+    (before, old_temporary): &(World, String),
+    (after, new_temporary): &(World, String),
     naming: &Naming,
     databases: &BTreeSet<String>,
-    temporary: (&str, &str),
 ) -> Outcome {
     let mut differences = Vec::new();
     let mut wanted = BTreeMap::new();
@@ -469,8 +473,8 @@ fn compare(
     }
     let unwanted = after.keys().filter(|key| !wanted.contains_key(key));
     differences.extend(unwanted.map(|key| format!("not expected: {key:?}")));
-    if !equal(temporary.0, temporary.1) {
-        differences.push(format!("temporary: {:?}\n became {:?}", temporary.0, temporary.1));
+    if !equal(old_temporary, new_temporary) {
+        differences.push(format!("temporary: {old_temporary:?}\n became {new_temporary:?}"));
     }
     if differences.is_empty() { Outcome::Equal } else { Outcome::Differs(differences.join("\n")) }
 }
