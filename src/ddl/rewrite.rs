@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use super::charset::Charset;
+use super::lexer::{Lexer, Rules};
 use super::{Context, DerivedName, Object, ObjectType, Statement, reserved};
 
 /// The new name of one object of a statement.
@@ -71,6 +72,7 @@ pub fn rewrite(
         shared: shared_names(statement, &mapped),
         default_database,
         charset,
+        rules: Rules::of(context),
     };
     for ((object, name), dropped) in statement.objects.iter().zip(&mapped).zip(dropped) {
         if let Some(name) = name
@@ -130,6 +132,7 @@ struct Splicer<'a> {
     shared: HashSet<&'a str>,
     default_database: &'a str,
     charset: Charset,
+    rules: Rules,
 }
 
 impl Splicer<'_> {
@@ -147,6 +150,14 @@ impl Splicer<'_> {
         let text = style.write(&format!("{}{}", table.name, derived.suffix), self.charset)?;
         edits.push(Edit { range: derived.span.clone(), text });
         Ok(())
+    }
+
+    /// Whether a mention by a table's name alone, without a column behind it, stands in an optimizer hint.
+    fn is_in_hint(&self, object: &Object) -> bool {
+        let before = self.sql.get(..object.span.start).unwrap_or_default();
+        let last = |what: &[u8]| before.windows(what.len()).rposition(|bytes| bytes == what);
+        let next = Lexer::between(self.sql, self.rules, object.span.end, self.sql.len()).next();
+        last(b"/*+").is_some_and(|hint| last(b"*/") < Some(hint)) && self.sql.get(next.start) != Some(&b'.')
     }
 
     /// The edits of one mention.
@@ -187,6 +198,10 @@ impl Splicer<'_> {
             }
         };
         if qualifier.is_none() && name.name == object.name {
+            return Ok(());
+        }
+        // An optimizer hint has no room for a database: one that names no table of its query is passed over.
+        if qualifier.is_some() && object.column_qualifier && self.is_in_hint(object) {
             return Ok(());
         }
         let mut text = Vec::new();

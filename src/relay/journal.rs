@@ -58,8 +58,9 @@ impl RouteJournal {
         let path = folder.join(format!("learned-{}.json", telemetry.route()));
         let fault = |error: io::Error| {
             let way_on = format!(
-                "it holds which renamed tables the route follows and which online schema changes run: put its newest copy back. To begin anew \
-                 with what the entries of `objects` select, remove it and {}; replicas that have such a RENAME behind them then miss the table's rows",
+                "it holds which renamed tables the route follows and which online schema changes run: put its newest copy back. Where the copy that \
+                 stands there is the newest one that is left, remove only {0}, and the route goes on with what it holds; to begin anew with what the \
+                 entries of `objects` select, remove both. Replicas that have a RENAME behind them which is not in it then miss the table's rows",
                 count_path(&path).display()
             );
             Fault::new(Code::FileUnreadable, format!("{}: {error}; {way_on}", path.display()))
@@ -111,7 +112,8 @@ impl Journal for RouteJournal {
                 let failed = |error: io::Error| format!("{}: {error}", path.display());
                 // The route's streams under its rules before a reload may have written meanwhile. What somebody took away comes back.
                 known.merge(read(path).map_err(failed)?);
-                if known.insert(entry, after) || !path.exists() {
+                // So does its count: a file without it could be replaced by an old copy unseen.
+                if known.insert(entry, after) || !path.exists() || !count_path(path).exists() {
                     write(path, &known).map_err(failed)?;
                 }
             } else {
@@ -268,13 +270,27 @@ mod tests {
             }
             let fault = open(folder.path(), "shop").unwrap_err();
             assert_eq!(fault.code, Code::FileUnreadable);
-            for word in ["2 changes were written", "put its newest copy back", "learned-shop.count"] {
+            for word in ["2 changes were written", "put its newest copy back", "remove only", "learned-shop.count"] {
                 assert!(fault.to_string().contains(word), "{fault}");
             }
         }
-        fs::remove_file(&path).unwrap();
+        // The ways out: go on with what there is, or with nothing.
         fs::remove_file(path.with_extension("count")).unwrap();
+        let kept = open(folder.path(), "shop").unwrap();
+        assert_eq!(kept.holds(&Behind::Position, &entry(1).place).unwrap(), entry(1).learned);
+        fs::remove_file(&path).unwrap();
         assert!(open(folder.path(), "shop").unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_count_that_is_taken_away_from_a_running_route_comes_back_when_a_statement_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let count = folder.path().join("learned-shop.count");
+        let journal = open(folder.path(), "shop").unwrap();
+        journal.remember(entry(1)).unwrap();
+        fs::remove_file(&count).unwrap();
+        journal.remember(entry(1)).unwrap();
+        assert_eq!(fs::read_to_string(&count).unwrap(), "1");
     }
 
     #[test]

@@ -60,6 +60,8 @@ pub(super) struct Frame {
     pub(super) scope: usize,
     /// The scope of the query expression in this frame, once there is one.
     pub(super) query: Option<usize>,
+    /// A frame around this one has a query.
+    in_query: bool,
     /// Nothing but the beginning of a query has been seen.
     fresh: bool,
     /// Nothing but the parentheses around a query comes before it: a set operation here is one of the whole query.
@@ -85,7 +87,8 @@ impl Parser<'_> {
     /// Walks to the end of the statement. `scope` is what its names are looked up in.
     pub(super) fn walk(&mut self, mode: Mode, scope: usize, flavor: Flavor) -> Walked {
         let mut walked = Walked::default();
-        let base = Frame { mode, scope, query: None, fresh: true, leading: true, cases: 0, expression: None };
+        let base =
+            Frame { mode, scope, query: None, in_query: false, fresh: true, leading: true, cases: 0, expression: None };
         let mut frames = vec![base];
         while let Some(&frame) = frames.last() {
             let token = self.peek();
@@ -125,6 +128,7 @@ impl Parser<'_> {
                         mode,
                         scope: frame.scope,
                         query: None,
+                        in_query: next.is_in_query(),
                         fresh: true,
                         leading: frame.leading && frame.fresh && flavor != Flavor::Rows,
                         cases: 0,
@@ -225,7 +229,7 @@ impl Parser<'_> {
         let is_column = qualifies || frame.mode == Mode::AssignColumn;
         let word = if is_column { K::NONE } else { token.keyword };
         let outermost = frames.len() == 1;
-        let in_query = frame.query.is_some();
+        let in_query = frame.is_in_query();
         match word {
             K::SELECT => {
                 let verb = self.take();
@@ -439,6 +443,7 @@ impl Parser<'_> {
             mode: Mode::Expression,
             scope: query,
             query: None,
+            in_query: true,
             fresh: true,
             leading: false,
             cases: 0,
@@ -557,6 +562,21 @@ impl Parser<'_> {
 impl Frame {
     /// A parenthesised expression inside `outer`.
     pub(super) fn inside(outer: &Frame) -> Self {
-        Self { mode: Mode::Expression, query: None, fresh: false, leading: false, cases: 0, expression: None, ..*outer }
+        let in_query = outer.is_in_query();
+        Self {
+            mode: Mode::Expression,
+            query: None,
+            in_query,
+            fresh: false,
+            leading: false,
+            cases: 0,
+            expression: None,
+            ..*outer
+        }
+    }
+
+    /// Whether what stands here is a part of a query, and not of a table's definition.
+    fn is_in_query(&self) -> bool {
+        self.in_query || self.query.is_some()
     }
 }

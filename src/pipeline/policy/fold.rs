@@ -485,7 +485,9 @@ impl<'a> Folder<'a> {
                 && self.rules.same(self.database(from), self.database(to))
         })?;
         let why = format!(
-            "it gives {}.{} the definition back that it had before an online schema change, which no ALTER TABLE of the stream says; {BY_HAND}",
+            "it gives {}.{} the definition back that it had before an online schema change, which no ALTER TABLE of the stream says; alter the \
+             table at the replica to what SHOW CREATE TABLE says of it at the source, and let it go on after this statement: at a position after \
+             it, or with GTIDs by an empty transaction in its place",
             self.database(to),
             self.named(to)
         );

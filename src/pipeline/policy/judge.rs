@@ -252,7 +252,7 @@ impl Judge<'_> {
         ))
     }
 
-    /// A table that may be the shadow of one of several: the tools cut long names off.
+    /// A table that may be the shadow of one of several: the tools cut long names off, and add underscores.
     fn doubtful_shadow(&self) -> Option<String> {
         if self.statement.temporary || !matches!(self.statement.kind.0, "create_table" | "alter_table" | "rename_table")
         {
@@ -283,8 +283,9 @@ impl Judge<'_> {
             Some((object, several))
         })?;
         Some(format!(
-            "{0}.{1} has a name that gh-ost and pt-online-schema-change cut off where it is too long, and may belong to {2}; exclude \
-             \"{0}.{1}\" if it is no table of theirs, or select the one table of the change by its whole name and no other that begins so",
+            "{0}.{1} has a name that gh-ost or pt-online-schema-change can have made for {2}: they cut long names off and put underscores \
+             in front. Exclude \"{0}.{1}\" if it is no table of theirs, or select the one table of the change by its whole name and no \
+             other that fits",
             object.database,
             object.name,
             several.join(" or ")

@@ -54,48 +54,67 @@ const TRIGGER_PREFIX_MAX: usize = 60;
 
 /// The table that a name in this database shadows, if a table rule selects that.
 pub(super) fn of<'a>(rules: &RuleSet, database: &str, name: &'a str) -> Option<Shadow<'a>> {
-    whole(rules, database, name).or_else(|| match cut(rules, database, name)? {
-        Cut::Of(shadow) => Some(shadow),
-        Cut::OfOneOf(_) => None,
-    })
+    match find(rules, database, name)? {
+        Found::Of(shadow) => Some(shadow),
+        Found::OfOneOf(_) => None,
+    }
 }
 
-/// The tables or rules of which a name in this database may be the shadow, where it was cut off and that cannot be told.
+/// The tables or rules of which a name in this database may be the shadow, where that cannot be told.
 pub(super) fn doubt(rules: &RuleSet, database: &str, name: &str) -> Option<Vec<String>> {
-    match whole(rules, database, name) {
-        Some(_) => None,
-        None => match cut(rules, database, name)? {
-            Cut::Of(_) => None,
-            Cut::OfOneOf(several) => Some(several),
-        },
+    match find(rules, database, name)? {
+        Found::Of(_) => None,
+        Found::OfOneOf(several) => Some(several),
     }
 }
 
-/// A name that holds the whole name of its table.
-fn whole<'a>(rules: &RuleSet, database: &str, name: &'a str) -> Option<Shadow<'a>> {
-    let inner = name.strip_prefix('_')?;
-    let (suffix, role) = SUFFIXES.into_iter().find(|(suffix, _)| inner.ends_with(suffix))?;
-    let body = inner.strip_suffix(suffix)?;
-    let marked = marked(body).filter(|_| suffix == "_del");
-    for body in [Some(body), marked].into_iter().flatten() {
-        let underscores = body.len() - body.trim_start_matches('_').len();
-        // What may be part of the table's own name comes first.
-        for more in 0..=underscores {
-            let table = &body[more..];
-            if let Some((database, new)) = changed_table(rules, database, table) {
-                let (front, back) = (&name[..1 + more], &name[1 + more + table.len()..]);
-                return Some(Shadow { table: table.into(), role, database, name: fitted(front, &new, back) });
-            }
-        }
-    }
-    None
-}
-
-/// Whose shadow a name is that is as long as a name can be.
-enum Cut<'a> {
+/// Whose shadow a name is.
+enum Found<'a> {
     Of(Shadow<'a>),
     /// Tables and rules, as messages show them.
     OfOneOf(Vec<String>),
+}
+
+/// All that a name can be the shadow of: a name that is as long as a name can be may have been cut off, also where it reads as one
+/// that was not.
+fn find<'a>(rules: &RuleSet, database: &str, name: &'a str) -> Option<Found<'a>> {
+    let mut found = whole(rules, database, name);
+    let mut several = cut(rules, database, name, &mut found);
+    match (found.len(), several.is_empty()) {
+        (0, true) => None,
+        (1, true) => found.pop().map(Found::Of),
+        _ => {
+            several.extend(found.into_iter().map(|shadow| shadow.table.into_owned()));
+            several.sort();
+            several.dedup();
+            Some(Found::OfOneOf(several))
+        }
+    }
+}
+
+/// Readings of a name that holds the whole name of its table, one for each entry that selects the table.
+fn whole<'a>(rules: &RuleSet, database: &str, name: &'a str) -> Vec<Shadow<'a>> {
+    let mut found = Vec::new();
+    let Some(inner) = name.strip_prefix('_') else { return found };
+    let Some((suffix, role)) = SUFFIXES.into_iter().find(|(suffix, _)| inner.ends_with(suffix)) else { return found };
+    let body = &inner[..inner.len() - suffix.len()];
+    let marked = marked(body).filter(|_| suffix == "_del");
+    let mut entries = Vec::new();
+    for body in [Some(body), marked].into_iter().flatten() {
+        // Only pt-online-schema-change puts more underscores in front. What may be part of the table's own name comes first.
+        let underscores = body.len() - body.trim_start_matches('_').len();
+        for more in 0..=(if is_gh_ost(suffix) { 0 } else { underscores }) {
+            let table = &body[more..];
+            let Some(Changed { entry, database, name: new }) = changed_table(rules, database, table) else { continue };
+            if !entries.contains(&entry) {
+                let (front, back) = (&name[..1 + more], &name[1 + more + table.len()..]);
+                found.push(Shadow { table: table.into(), role, database, name: fitted(front, &new, back) });
+            }
+            // A followed table is an entry of its own.
+            entries.extend(entry.is_some().then_some(entry));
+        }
+    }
+    found
 }
 
 /// A way to read a name that was cut off: its first and its last part, and how much of it is of the table's name.
@@ -123,7 +142,8 @@ impl Reading<'_> {
 fn readings(name: &str) -> Vec<Reading<'_>> {
     let mut readings = Vec::new();
     let Some(inner) = name.strip_prefix('_').filter(|_| name.len() == MAX_NAME_CHARS) else { return readings };
-    if let Some((suffix, role)) = SUFFIXES.into_iter().find(|(suffix, _)| inner.ends_with(suffix)) {
+    let gh_ost = SUFFIXES.into_iter().find(|(suffix, _)| is_gh_ost(suffix) && inner.ends_with(suffix));
+    if let Some((suffix, role)) = gh_ost {
         let body = &inner[..inner.len() - suffix.len()];
         for body in [Some(body), marked(body).filter(|_| suffix == "_del")].into_iter().flatten() {
             let back = &name[1 + body.len()..];
@@ -144,21 +164,21 @@ fn readings(name: &str) -> Vec<Reading<'_>> {
     readings
 }
 
-/// A name from which the end of its table's name was cut off, or its own end.
-fn cut<'a>(rules: &RuleSet, database: &str, name: &'a str) -> Option<Cut<'a>> {
+/// Adds the tables that are named in full and of which the end was cut off, or the end of the shadow's own name. What is left are the
+/// rules with wildcards that such a table may match, as messages show them.
+fn cut<'a>(rules: &RuleSet, database: &str, name: &'a str, found: &mut Vec<Shadow<'a>>) -> Vec<String> {
     let readings = readings(name);
+    let mut globs = Vec::new();
     if readings.is_empty() {
-        return None;
+        return globs;
     }
-    let mut found: Vec<Shadow<'a>> = Vec::new();
-    let mut several = Vec::new();
     let mut tables: Vec<String> = Vec::new();
     for rule in rules.table_rules_of(database) {
         let ObjectRule::Table { table, .. } = rule else { continue };
         match table.exact() {
             Some(table) => tables.push(table),
             None if readings.iter().any(|reading| table.can_begin_with(reading.beginning, rules.folded)) => {
-                several.push(format!("a table that matches {}", table.canonical()));
+                globs.push(format!("a table that matches {}", table.canonical()));
             }
             None => {}
         }
@@ -167,22 +187,13 @@ fn cut<'a>(rules: &RuleSet, database: &str, name: &'a str) -> Option<Cut<'a>> {
     tables.extend(followed.map(|table| table.name.clone()));
     for table in tables {
         let Some(reading) = readings.iter().find(|reading| reading.is_of(&table, rules.folded)) else { continue };
-        let Some((database, new)) = changed_table(rules, database, &table) else { continue };
+        let Some(Changed { database, name: new, .. }) = changed_table(rules, database, &table) else { continue };
         let name = fitted(reading.front, &new, reading.back);
         if !found.iter().any(|shadow| shadow.table == table) {
             found.push(Shadow { table: table.into(), role: reading.role, database, name });
         }
     }
-    match (found.len(), several.is_empty()) {
-        (0, true) => None,
-        (1, true) => found.pop().map(Cut::Of),
-        _ => {
-            several.extend(found.iter().map(|shadow| shadow.table.clone().into_owned()));
-            several.sort();
-            several.dedup();
-            Some(Cut::OfOneOf(several))
-        }
-    }
+    globs
 }
 
 /// The shadow's name at the replica: what does not fit is cut off from the table's name.
@@ -192,19 +203,31 @@ fn fitted(front: &str, table: &str, back: &str) -> String {
     format!("{front}{}{back}", &table[..end])
 }
 
-/// The new database and name of a table that a table rule selects, or that is followed.
-fn changed_table(rules: &RuleSet, database: &str, table: &str) -> Option<(String, String)> {
+/// Where a table goes that a table rule selects, or that is followed.
+struct Changed {
+    /// The rule, or none for a table that is followed.
+    entry: Option<usize>,
+    database: String,
+    name: String,
+}
+
+fn changed_table(rules: &RuleSet, database: &str, table: &str) -> Option<Changed> {
     if let Some(followed) = rules.followed(database, table) {
-        return Some((followed.new_database.clone(), followed.new_name.clone()));
+        return Some(Changed { entry: None, database: followed.new_database.clone(), name: followed.new_name.clone() });
     }
     match rules.decide_own_name(database, table) {
         Decision { selection: Selection::Selected { database, name }, by: DecidedBy::Rule(rule) }
             if !table.is_empty() && rules.is_table_rule(rule) =>
         {
-            Some((database, name))
+            Some(Changed { entry: Some(rule), database, name })
         }
         _ => None,
     }
+}
+
+/// Whether gh-ost makes names with this end.
+fn is_gh_ost(suffix: &str) -> bool {
+    !matches!(suffix, "_new" | "_old")
 }
 
 /// What stands before `_20260131235959`, or before `_rev`, or before both.
@@ -232,7 +255,7 @@ pub(super) fn trigger(rules: &RuleSet, database: &str, name: &str) -> Option<Dec
     } else {
         vec![rest.strip_prefix(&words(database))?.strip_prefix('_')?.to_owned()]
     };
-    let mut databases = tables.iter().filter_map(|table| changed_table(rules, database, table)).map(|(new, _)| new);
+    let mut databases = tables.iter().filter_map(|table| changed_table(rules, database, table)).map(|new| new.database);
     let database = databases.next()?;
     // Tables of one database may go to several.
     if databases.any(|other| other != database) {

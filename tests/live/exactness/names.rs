@@ -91,6 +91,8 @@ impl Naming {
         for database in databases {
             text = text.replace(&format!("{database}."), "");
         }
+        // The tables of MariaDB's engine SEQUENCE are in every database.
+        text = text.replace(&format!("{ELSEWHERE}.seq_"), "seq_");
         let mut words: Vec<&str> = text.split(' ').collect();
         words.dedup_by(|next, word| {
             next.trim_end_matches([')', ',']) == word.trim_start_matches('(') && !next.is_empty()
