@@ -277,7 +277,7 @@ mod tests {
         // The ways out: go on with what there is, or with nothing.
         fs::remove_file(path.with_extension("count")).unwrap();
         let kept = open(folder.path(), "shop").unwrap();
-        assert_eq!(kept.holds(&Behind::Position, &entry(1).place).unwrap(), entry(1).learned);
+        assert_eq!(kept.holds(&Behind::Position, &entry(1).place).unwrap().learned, entry(1).learned);
         fs::remove_file(&path).unwrap();
         assert!(open(folder.path(), "shop").unwrap().is_empty());
     }
@@ -287,9 +287,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let count = folder.path().join("learned-shop.count");
         let journal = open(folder.path(), "shop").unwrap();
-        journal.remember(entry(1)).unwrap();
+        journal.remember(entry(1), None).unwrap();
         fs::remove_file(&count).unwrap();
-        journal.remember(entry(1)).unwrap();
+        journal.remember(entry(1), None).unwrap();
         assert_eq!(fs::read_to_string(&count).unwrap(), "1");
     }
 
