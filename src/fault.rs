@@ -149,6 +149,9 @@ catalogue! {
         "check the path, its permissions and the disk";
     LimitReached = "RPX-5005", Proxy, "a limit of the proxy was reached",
         "see the limit named in the message and the configuration reference";
+    IdentityTaken = "RPX-5006", Configuration, "another replica came to the source under a server id of the proxy",
+        "give each proxy a block of ids (`server_id`, `server_ids` in [proxy]) that no other proxy and no server has; until then its streams go \
+         on under other ids of the block";
 }
 
 impl fmt::Display for Code {

@@ -69,7 +69,7 @@ pub(super) struct RouteFeed {
     questions: Arc<Questions>,
     asked: Asked,
     _upstream: Upstream,
-    _identity: Lease,
+    lease: Lease,
 }
 
 /// The last event that came, as far as places go by it.
@@ -152,7 +152,7 @@ impl RouteFeed {
             asked: Asked::default(),
             served: (!follows_gtid).then_some(start.served),
             marks: parts.index.map(|(index, rendering)| Marks { index, rendering, last: 0 }),
-            _identity: parts.identity,
+            lease: parts.identity,
         }
     }
 
@@ -198,6 +198,11 @@ impl RouteFeed {
             time(expected)
         );
         Err(Fault::new(Code::ReplicaPosition, message))
+    }
+
+    /// As whom the stream was asked for.
+    pub(super) fn lease(&self) -> &Lease {
+        &self.lease
     }
 
     /// The number that the stream's connection has there.

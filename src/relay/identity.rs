@@ -5,8 +5,9 @@
 //! the same when the same replica comes back, also through another proxy with the same configuration: its old stream,
 //! if the source has not noticed yet, ends then.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use std::time::Duration;
@@ -35,11 +36,16 @@ pub struct Identities {
     free: Arc<Semaphore>,
     in_use: Mutex<InUse>,
     followings: Arc<Followings>,
+    /// It was logged that somebody else uses ids of the block.
+    told: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct InUse {
     server_ids: BTreeSet<u32>,
+    /// The ids under which another stream came to a source, each with the number of that among all: somebody else has them too.
+    contested: BTreeMap<u32, u64>,
+    contests: u64,
     /// How many streams each replica has, by their ordinal: several channels of one server are several streams.
     ordinals: HashMap<String, BTreeSet<u32>>,
 }
@@ -49,7 +55,13 @@ impl Identities {
     pub fn new(first: u32, count: u32) -> Arc<Self> {
         let block = first..first.saturating_add(count);
         let free = Arc::new(Semaphore::new(block.len()));
-        Arc::new(Self { block, free, in_use: Mutex::default(), followings: Arc::default() })
+        Arc::new(Self {
+            block,
+            free,
+            in_use: Mutex::default(),
+            followings: Arc::default(),
+            told: AtomicBool::default(),
+        })
     }
 
     /// Who follows whom by GTID through the routes that share the block.
@@ -79,7 +91,11 @@ impl Identities {
         let ordinal = (0..).find(is_free).unwrap_or(u32::MAX);
         let name = format!("{} {replica} {ordinal}", self.block.start);
         let uuid = Uuid::new_v5(&NAMESPACE, name.as_bytes());
-        let server_id = self.preferred(uuid).find(|id| !in_use.server_ids.contains(id))?;
+        let free = || self.preferred(uuid).filter(|id| !in_use.server_ids.contains(id));
+        // Where all that are free are contested, the one that has been so for longest.
+        let server_id = free()
+            .find(|id| !in_use.contested.contains_key(id))
+            .or_else(|| free().min_by_key(|id| in_use.contested.get(id)))?;
         in_use.server_ids.insert(server_id);
         in_use.ordinals.entry(replica.clone()).or_default().insert(ordinal);
         Some(Lease { identities: Arc::clone(self), server_id, uuid, replica, ordinal, _permit: permit })
@@ -102,6 +118,19 @@ impl Lease {
     /// What the source is told.
     pub fn identity(&self) -> Identity {
         Identity { server_id: self.server_id, uuid: self.uuid, host: "replproxy".to_owned(), port: 0 }
+    }
+
+    /// Another stream came to the source under this id: streams that are opened from now on take others, as long as there are any.
+    pub(super) fn contested(&self) {
+        let mut in_use = self.identities.in_use.lock().unwrap_or_else(PoisonError::into_inner);
+        in_use.contests += 1;
+        let number = in_use.contests;
+        in_use.contested.insert(self.server_id, number);
+    }
+
+    /// Whether nobody has been told yet that somebody else uses ids of the block. Once only.
+    pub(super) fn is_news(&self) -> bool {
+        !self.identities.told.swap(true, Ordering::Relaxed)
     }
 }
 
@@ -148,6 +177,47 @@ mod tests {
             same += usize::from(at_one.server_id == at_other.server_id);
         }
         assert!(same < 8, "{same} of 64");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_id_that_somebody_else_has_too_is_the_last_that_is_taken_again() {
+        let identities = Identities::new(100, 3);
+        let mut ids = Vec::new();
+        for number in 0..4 {
+            let lease = identities.take("shop a".to_owned()).await.expect("free");
+            ids.push(lease.identity().server_id);
+            lease.contested();
+            assert_eq!(lease.is_news(), number == 0);
+        }
+        assert!(ids[0] != ids[1] && ids[1] != ids[2] && ids[0] != ids[2], "{ids:?}");
+        assert_eq!(ids[3], ids[0], "contested for longest");
+        let _other = identities.take("shop b".to_owned()).await.expect("free");
+        let last = identities.take("shop a".to_owned()).await.expect("free").identity().server_id;
+        assert_eq!(last, ids[2], "that one is in use");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn two_proxies_with_the_same_block_come_to_rest_under_different_ids() {
+        let both = [Identities::new(100, 64), Identities::new(100, 64)];
+        let (mut streams, mut waiting) = (HashMap::new(), Vec::new());
+        for number in 0..24 {
+            waiting.push((number % 2, format!("shop {number}")));
+        }
+        let mut contests = 0;
+        while let Some((proxy, replica)) = waiting.pop() {
+            let lease = both[proxy].take(replica.clone()).await.expect("free");
+            // The source ends the older stream, which is asked for again.
+            let id = lease.identity().server_id;
+            if let Some((other, replica, before)) = streams.insert(id, (proxy, replica, lease)) {
+                let before: Lease = before;
+                before.contested();
+                drop(before);
+                contests += 1;
+                waiting.push((other, replica));
+            }
+            assert!(contests < 128, "they go on and on");
+        }
+        assert_eq!(streams.len(), 24);
     }
 
     #[tokio::test(start_paused = true)]

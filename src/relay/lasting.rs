@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use crate::binlog::{Event, FormatDescription};
+use crate::binlog::{Event, FormatDescription, Vendor};
 use crate::fault::{Code, Fault};
 use crate::pipeline::coordinates::FilePosition;
 use crate::replica::backend::{FeedState, ReplicaRequest, ReplicaStart, Standing};
@@ -27,8 +27,13 @@ use super::{Asker, Core};
 
 /// A source that is away for longer is the replica's to know about: its connection is closed.
 const RECONNECT_LIMIT: Duration = Duration::from_secs(60);
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// A stream that lasts for less than this before another one takes its id makes the pause before the next longer.
+const QUIET: Duration = Duration::from_secs(60);
+/// Where two proxies have too few ids for all their streams, each stream is interrupted about so often.
+const LONGEST_QUARREL: Duration = Duration::from_secs(20);
 
 /// A stream's connection to a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,15 +62,16 @@ pub(super) struct Reopening {
 
 impl Reopening {
     /// Asks for a stream again until it comes or the time is up. `created` is when the file was begun in which it stood, 0 where
-    /// that is not known; `fault` is why the last one ended, where it was lost.
+    /// that is not known; `fault` is why the last one ended, where it was lost, and `pause` the time before it is asked for again then.
     pub(super) fn begin(
         core: &Arc<Core>,
         request: ReplicaRequest,
         before: &Arc<SourceFacts>,
         created: u32,
         fault: Option<Fault>,
+        pause: Duration,
     ) -> Self {
-        Self { task: tokio::spawn(again(Arc::clone(core), request, Arc::clone(before), created, fault)) }
+        Self { task: tokio::spawn(again(Arc::clone(core), request, Arc::clone(before), created, fault, pause)) }
     }
 
     /// Waits for the stream. Cancel-safe.
@@ -102,6 +108,10 @@ pub(super) struct LastingFeed {
     since: Instant,
     /// When the file was begun in which the last stream stood; 0 where that is not known.
     file_created: u32,
+    /// How often in a row another stream took the id of this one soon.
+    taken: u32,
+    /// The time before the stream is asked for again.
+    pause: Duration,
 }
 
 impl LastingFeed {
@@ -121,6 +131,8 @@ impl LastingFeed {
             question: None,
             since: Instant::now(),
             file_created: 0,
+            taken: 0,
+            pause: FIRST_PAUSE,
         }
     }
 
@@ -228,12 +240,11 @@ impl LastingFeed {
                         if matches!(state, FeedState::EndOfStream) && !self.may_end() {
                             // What a server does when it is stopped.
                             let fault = Fault::new(Code::SourceLost, "the source ended the stream");
-                            return self.reconnect(fault, restarts);
+                            return self.lost(fault, restarts);
                         }
                         Ok(state)
                     }
-                    Err(fault) if is_transient(fault.code) => self.reconnect(fault, restarts),
-                    Err(fault) => Err(fault),
+                    Err(fault) => self.lost(fault, restarts),
                 }
             }
             State::Reconnecting(reconnecting) => {
@@ -275,6 +286,7 @@ impl LastingFeed {
                     &self.facts,
                     self.file_created,
                     fault,
+                    self.pause,
                 ));
             }
             State::Reconnecting(_) | State::Confirming(..) => {}
@@ -289,6 +301,30 @@ impl LastingFeed {
     /// Whether the replica asked for a stream with an end: to the last event there is, or up to a GTID.
     fn may_end(&self) -> bool {
         has_end(&self.request)
+    }
+
+    /// The stream has ended.
+    fn lost(&mut self, fault: Fault, restarts: bool) -> Result<FeedState, Fault> {
+        let State::Streaming(feed) = &self.state else { return Err(fault) };
+        let lived = self.since.elapsed();
+        let taken = taken(&fault, feed.facts(), lived);
+        if taken != Some(Taken::AsTheSourceSays) {
+            if taken.is_some() {
+                feed.lease().contested();
+            }
+            self.pause = FIRST_PAUSE;
+            return if is_transient(fault.code) { self.reconnect(fault, restarts) } else { Err(fault) };
+        }
+        feed.lease().contested();
+        let message = format!("server id {}: {}", feed.lease().identity().server_id, fault.message);
+        let fault = Fault::new(Code::IdentityTaken, message);
+        if feed.lease().is_news() {
+            let (route, next) = (self.core.telemetry.route(), fault.next_step());
+            warn!(route, code = %fault.code, error = %fault.message, next, "a server id of the proxy is somebody else's too");
+        }
+        self.taken = if lived < QUIET { self.taken.saturating_add(1) } else { 0 };
+        self.pause = quarrel_pause(self.taken, rand::random());
+        self.reconnect(fault, restarts)
     }
 
     /// Asks for the stream again, if it is known from where.
@@ -316,7 +352,14 @@ impl LastingFeed {
         self.state = if request.replica.semi_sync && !seeking {
             State::Confirming(Confirmation::new(&self.core.questions), fault)
         } else {
-            State::Reconnecting(Reopening::begin(&self.core, request, &self.facts, self.file_created, Some(fault)))
+            State::Reconnecting(Reopening::begin(
+                &self.core,
+                request,
+                &self.facts,
+                self.file_created,
+                Some(fault),
+                self.pause,
+            ))
         };
         Ok(FeedState::More)
     }
@@ -366,7 +409,41 @@ fn is_transient(code: Code) -> bool {
             | Code::SourceUnreachable
             | Code::ServerBehind
             | Code::IdentitiesExhausted
+            | Code::IdentityTaken
     )
+}
+
+/// Whether a source ended a stream because another one came under its identity. The words are those of MySQL 5.6 to 9.x and MariaDB
+/// (`A slave …`, `A replica …`); older servers close the connection.
+pub(super) fn is_superseded(fault: &Fault) -> bool {
+    fault.code == Code::SourceRefusedDump && fault.message.contains("with the same server_uuid/server_id")
+}
+
+/// What is known of another stream that came to the source under the server id of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    AsTheSourceSays,
+    Perhaps,
+}
+
+/// Whether another stream has the server id of one that ended so long after it began.
+fn taken(fault: &Fault, facts: &SourceFacts, lived: Duration) -> Option<Taken> {
+    // By uuid only streams of one and the same replica meet.
+    if facts.server_uuid.is_some() {
+        return None;
+    }
+    if is_superseded(fault) {
+        return Some(Taken::AsTheSourceSays);
+    }
+    // MySQL 5.5 says nothing. Whoever takes the id back is ended next, at once.
+    let may_be = facts.version.vendor == Vendor::MySql && fault.code == Code::SourceLost && lived < LONGEST_PAUSE;
+    may_be.then_some(Taken::Perhaps)
+}
+
+/// How long a stream waits whose id was taken so often in a row. `chance` is between 0 and 1: two proxies that want the same ids do
+/// not come in turns.
+fn quarrel_pause(taken: u32, chance: f64) -> Duration {
+    (FIRST_PAUSE * 2_u32.saturating_pow(taken.min(16))).min(LONGEST_QUARREL).mul_f64(0.5 + chance)
 }
 
 /// The variable in which MariaDB replicas say where the stream shall end.
@@ -383,13 +460,18 @@ async fn again(
     before: Arc<SourceFacts>,
     created: u32,
     fault: Option<Fault>,
+    mut pause: Duration,
 ) -> Result<RouteFeed, Fault> {
     let (route, began) = (core.telemetry.route().to_owned(), Instant::now());
     let by_gtid = !matches!(request.start, ReplicaStart::FilePosition(_));
-    let (mut pause, mut last) = (FIRST_PAUSE, fault.as_ref().map(|fault| fault.code));
+    let mut last = fault.as_ref().map(|fault| fault.code);
     if let Some(fault) = &fault {
-        warn!(route, error = %fault, "the source is lost: connecting again while the replica waits");
+        match fault.code {
+            Code::IdentityTaken => info!(route, error = %fault, "asking for the stream again under another server id"),
+            _ => warn!(route, error = %fault, "the source is lost: connecting again while the replica waits"),
+        }
         sleep(pause).await;
+        pause = FIRST_PAUSE;
     }
     loop {
         match core.open(&request, Asker::Process).await {
@@ -421,5 +503,45 @@ async fn again(
             }
             Err(fault) => return Err(fault),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::binlog::ServerVersion;
+
+    fn facts(version: &str, uuid: Option<&str>) -> SourceFacts {
+        let version = ServerVersion::parse(version).expect("a version");
+        SourceFacts::of(version, uuid.map(|uuid| ("server_uuid".to_owned(), uuid.to_owned())).into_iter().collect())
+    }
+
+    #[test]
+    fn an_id_is_taken_where_the_source_says_so_and_goes_by_ids() {
+        let words = "A slave with the same server_uuid/server_id as this slave has connected to the master";
+        let superseded = Fault::new(Code::SourceRefusedDump, format!("source `primary` ended the stream: {words}"));
+        let purged = Fault::new(Code::SourceRefusedDump, "could not find next log");
+        let lost = Fault::new(Code::SourceLost, "the source ended the stream");
+        let (mariadb, old) = (facts("10.11.8-MariaDB", None), facts("5.5.62-log", None));
+        let by_uuid = facts("8.0.36", Some("3e11fa47-71ca-11e1-9e33-c80aa9429562"));
+        let (soon, late) = (Duration::from_secs(1), Duration::from_secs(3600));
+        for (fault, facts, lived, expected) in [
+            (&superseded, &mariadb, late, Some(Taken::AsTheSourceSays)),
+            (&superseded, &by_uuid, soon, None),
+            (&purged, &mariadb, soon, None),
+            (&lost, &mariadb, soon, None),
+            (&lost, &old, soon, Some(Taken::Perhaps)),
+            (&lost, &old, late, None),
+            (&lost, &by_uuid, soon, None),
+        ] {
+            assert_eq!(taken(fault, facts, lived), expected, "{fault} {}", facts.version.text);
+        }
+    }
+
+    #[test]
+    fn a_stream_whose_id_is_taken_again_and_again_waits_longer_and_never_too_long() {
+        let pauses: Vec<_> = [0, 1, 5, 40].map(|taken| quarrel_pause(taken, 0.5)).into();
+        assert!(pauses.is_sorted() && pauses[0] == FIRST_PAUSE && pauses[3] == LONGEST_QUARREL, "{pauses:?}");
+        assert!(quarrel_pause(40, 1.0) < RECONNECT_LIMIT, "the time for asking again is not over by then");
     }
 }

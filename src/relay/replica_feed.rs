@@ -20,7 +20,7 @@ use super::Core;
 use super::acks::{Confirmation, Given};
 use super::feed::RouteFeed;
 use super::following::Following;
-use super::lasting::{LastingFeed, Reopening};
+use super::lasting::{FIRST_PAUSE, LastingFeed, Reopening, is_superseded};
 use super::place::Place;
 use super::progress::Progress;
 use super::ring::{Batch, Taken};
@@ -66,12 +66,6 @@ struct Live {
     since: Instant,
     /// The replica has all that lies before `place`.
     settled: bool,
-}
-
-/// Whether a source ended a stream because another one came under its identity. The words are those of MySQL 5.6 to 9.x and MariaDB
-/// (`A slave …`, `A replica …`); older servers close the connection.
-fn is_superseded(fault: &Fault) -> bool {
-    fault.code == Code::SourceRefusedDump && fault.message.contains("with the same server_uuid/server_id")
 }
 
 /// The feed of one replica.
@@ -278,7 +272,9 @@ impl ReplicaFeed {
             }
             // The tail's stream had to go for one that another proxy opened for the replica that began the tail: the others are
             // served on. All else that a source ends a stream with (its log was reset, a file cannot be read) is meant for each.
-            Taken::Ended(fault) if is_superseded(&fault) && live.whole => self.leave(Some(fault)),
+            Taken::Ended(fault) if live.whole && (is_superseded(&fault) || fault.code == Code::IdentityTaken) => {
+                self.leave(Some(fault))
+            }
             Taken::Ended(fault) if is_superseded(&fault) => Err(Fault::new(Code::SourceLost, fault.message)),
             Taken::Ended(fault) => Err(fault),
         }
@@ -303,7 +299,8 @@ impl ReplicaFeed {
 
     /// The stream of its own, from the end of what it has.
     fn reopen(&self, request: ReplicaRequest, fault: Option<Fault>) -> State {
-        let reopening = Reopening::begin(&self.core, request.clone(), &self.facts, self.file_created, fault);
+        let reopening =
+            Reopening::begin(&self.core, request.clone(), &self.facts, self.file_created, fault, FIRST_PAUSE);
         State::Leaving(reopening, request)
     }
 }

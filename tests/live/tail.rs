@@ -187,6 +187,60 @@ async fn mariadb_1011_replicas_by_file_and_position_share_one_dump_thread() {
     share_one_dump_thread(Version::Mariadb1011, Mode::FilePosition).await;
 }
 
+/// The ids under which the proxy's streams are registered at the source.
+async fn ids_of_the_proxy(source: &Server) -> Vec<u32> {
+    let rows = source.script("SHOW SLAVE HOSTS").await;
+    let of_the_proxy = rows.iter().filter(|row| row.iter().any(|value| value == "replproxy"));
+    of_the_proxy.map(|row| row[0].parse().expect("a server id")).collect()
+}
+
+#[tokio::test]
+async fn an_id_that_another_proxy_takes_costs_the_replicas_a_pause_and_the_other_proxy_keeps_it() {
+    let Some(mut stage) = Stage::start(Version::Mariadb1011, Mode::MariadbGtid).await else { return };
+    stage.one_dump_thread().await;
+    let attached: Vec<_> = stage.status().replicas.into_iter().map(|replica| replica.attached_at).collect();
+    let mut others: Vec<EventStream> = Vec::new();
+    for round in 1..=2 {
+        let ids = ids_of_the_proxy(&stage.source).await;
+        assert_eq!(ids.len(), 1, "{ids:?}\n{}", stage.proxy.log());
+        let (file, position) = stage.source.binlog_end().await;
+        let identity =
+            Identity { server_id: ids[0], uuid: Uuid::from_u128(round), host: "another".to_owned(), port: 0 };
+        let start = DumpStart::FilePosition { file: file.into_bytes(), position: position as u32 };
+        let heartbeat = Duration::from_secs(2);
+        let request = DumpRequest { identity, heartbeat, flags: 0, start, session: Vec::new() };
+        let client =
+            Client::connect(&endpoint(stage.source.port(), "repl", "secret")).await.expect("the source answers");
+        others.push(client.start_dump(request).await.expect("the source begins a stream"));
+        let told = format!("server id {}: ", ids[0]);
+        stage.proxy.logs(&told, LIMIT).await;
+        stage.catch_up().await;
+        // The other streams were not ended in turn.
+        for other in &mut others {
+            let end = Instant::now() + LIMIT;
+            loop {
+                let next = tokio::time::timeout_at(end.into(), other.next()).await;
+                let event = next.unwrap_or_else(|_| panic!("no marker came\n{}", stage.proxy.log()));
+                let event = event.expect("the stream goes on").expect("the stream has no end");
+                if event.get(4) == Some(&EventType::XID.0) {
+                    break;
+                }
+            }
+        }
+        let end = Instant::now() + LIMIT;
+        while ids_of_the_proxy(&stage.source).await.len() != 1 {
+            assert!(Instant::now() < end, "{}", stage.proxy.log());
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+    let after: Vec<_> = stage.status().replicas.into_iter().map(|replica| replica.attached_at).collect();
+    let log = stage.proxy.log();
+    assert_eq!(attached, after, "the replicas' connections stay\n{log}");
+    assert_eq!(log.matches("is somebody else's too").count(), 1, "{log}");
+    assert!(log.contains("RPX-5006"), "{log}");
+    stage.assert_equal().await;
+}
+
 #[tokio::test]
 async fn a_stuck_replica_falls_off_the_tail_and_comes_back_without_a_difference() {
     let Some(mut stage) = Stage::start(Version::Mysql57, Mode::FilePosition).await else { return };
