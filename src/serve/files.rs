@@ -14,6 +14,8 @@ use crate::decode::file_code;
 use crate::fault::{Code, Fault};
 use crate::source::SourceFacts;
 
+use super::known::refused;
+
 /// How many events of a file are looked at for the first transaction. Before it are only FORMAT_DESCRIPTION, PREVIOUS_GTIDS
 /// and the like.
 const EVENTS_BEFORE_FIRST_GROUP: usize = 32;
@@ -72,13 +74,16 @@ pub(super) fn following(
         return Ok(Some(file.clone()));
     }
     let Some(next) = next_in_series(files, name) else { return Ok(None) };
-    match rotate_to.map(|named| (named, order(named).1)) {
-        Some((named, number)) if number != 0 && number != order(&next.name).1 => Err(Fault::new(
-            Code::FileUnreadable,
-            format!("could not find next log: {name} goes on in {named}, which is not there, but {} is", next.name),
-        )),
-        _ => Ok(Some(next.clone())),
+    let named = rotate_to.map(|named| (named.to_owned(), order(named).1)).filter(|(_, number)| *number != 0);
+    // A server that stopped or was killed wrote no ROTATE, and went on with the next number.
+    let (named, number) = named.unwrap_or_else(|| ("the next file".to_owned(), order(name).1 + 1));
+    if number == order(&next.name).1 {
+        return Ok(Some(next.clone()));
     }
+    let name_of_next = &next.name;
+    Err(refused(format!(
+        "could not find next log; {name} goes on in {named}, which is not there, but {name_of_next} is"
+    )))
 }
 
 /// The file after `name` in its own series.

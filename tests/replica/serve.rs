@@ -216,10 +216,14 @@ async fn a_mysql_replica_that_lacks_what_is_purged_hears_what() {
 #[tokio::test]
 async fn a_file_that_is_missing_between_two_others_is_not_passed_over() {
     let to_second = built(EventType::ROTATE, 11, 0, 0, &[&4_u64.to_le_bytes(), b"b.000002"]);
-    let folder = folder(&[("b.000001", &[rows(60), to_second]), ("b.000003", &[rows(70)])]);
-    let (came, fault) = what_comes(&mut Served::new(&folder).dump("b.000001", 4, 1).await).await;
-    let fault = fault.expect("refused");
-    assert!(came.contains(&EventType::WRITE_ROWS) && fault.contains("b.000002"), "{came:?} {fault}");
+    let stopped = built(EventType::STOP, 11, 0, 0, &[]);
+    for (last, named) in [(to_second, "b.000002"), (stopped, "the next file")] {
+        let folder = folder(&[("b.000001", &[rows(60), last]), ("b.000003", &[rows(70)])]);
+        let (came, fault) = what_comes(&mut Served::new(&folder).dump("b.000001", 4, 1).await).await;
+        let fault = fault.expect("refused");
+        assert!(came.contains(&EventType::WRITE_ROWS), "{came:?} {fault}");
+        assert!(fault.contains(named) && fault.contains("could not find next log"), "{fault}");
+    }
 }
 
 /// The FORMAT_DESCRIPTION of 5.7 with the name of a MariaDB server.

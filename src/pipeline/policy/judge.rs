@@ -7,7 +7,9 @@ mod outcome;
 mod reference;
 mod targets;
 
-use crate::ddl::{Class, Context, Kind, Object, ObjectType, Role, Statement};
+use std::ops::Range;
+
+use crate::ddl::{Class, Context, Kind, Object, ObjectType, Role, Statement, lexemes};
 use crate::pipeline::rules::{DecidedBy, Learned, RuleSet};
 
 use super::fold::{self, Fold};
@@ -163,20 +165,26 @@ impl Judge<'_> {
             return None;
         }
         let is_exchanged = |(object, verdict): (&Object, &ObjectVerdict)| {
-            object.role == Role::Reference
+            object.object_type == ObjectType::Table
+                && object.role == Role::Reference
                 && verdict.is_selected()
-                && object.inherits.is_none()
-                && (self.follows_word(object, b"TABLE") || self.follows_word(object, b""))
+                && self.follows_with_table(object)
         };
         self.statement.objects.iter().zip(&self.objects).position(is_exchanged)
     }
 
-    /// Whether the word right before an object's name is this one.
-    fn follows_word(&self, object: &Object, word: &[u8]) -> bool {
+    /// Whether the words before an object's name are WITH TABLE.
+    fn follows_with_table(&self, object: &Object) -> bool {
         let start = object.database_span.as_ref().map_or(object.span.start, |span| span.start);
-        let before = self.sql.get(..start).unwrap_or_default().trim_ascii_end();
-        let word_start = before.iter().rposition(|byte| !byte.is_ascii_alphanumeric()).map_or(0, |at| at + 1);
-        before[word_start..].eq_ignore_ascii_case(word)
+        let mut before = [0..0, 0..0];
+        for token in lexemes(self.sql, self.context).take_while(|token| token.span.start < start) {
+            before.rotate_left(1);
+            before[1] = token.span;
+        }
+        let is = |span: &Range<usize>, word: &[u8]| {
+            self.sql.get(span.clone()).is_some_and(|text| text.eq_ignore_ascii_case(word))
+        };
+        is(&before[0], b"WITH") && is(&before[1], b"TABLE")
     }
 
     fn unknown(self) -> Verdict {
@@ -200,9 +208,10 @@ impl Judge<'_> {
         let excluded =
             targets.iter().find(|&&index| matches!(self.objects[index].decision.by, DecidedBy::Exclusion(_)));
         let index = *excluded.unwrap_or(&targets[0]);
-        if let Some(partner) = self.exchanged() {
+        if let Some(partner) = self.exchanged().filter(|_| matches!(self.kind_verdict(), KindVerdict::Forward(_))) {
             let sentence = format!(
-                "it gives {}, which is selected, the rows of a partition of {}, which is not; select both or none",
+                "it gives {}, which is selected, the rows of a partition of {}, which is not; select both or none, or bring these rows to the \
+                 replica by hand and let the route go on after this statement",
                 self.name(partner),
                 self.name(index)
             );

@@ -171,7 +171,11 @@ impl Judge<'_> {
         if self.statement.kind.0 != "alter_table" {
             return None;
         }
-        (!self.follows_word(&self.statement.objects[new], b"TABLE")).then_some((old, new))
+        let object = &self.statement.objects[new];
+        let start = object.database_span.as_ref().map_or(object.span.start, |span| span.start);
+        let before = self.sql.get(..start)?.trim_ascii_end();
+        let word_start = before.iter().rposition(|byte| !byte.is_ascii_alphanumeric()).map_or(0, |at| at + 1);
+        (!before[word_start..].eq_ignore_ascii_case(b"TABLE")).then_some((old, new))
     }
 
     fn alter_across_the_border(&self, old: usize, new: usize) -> Targets {
