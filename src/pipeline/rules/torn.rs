@@ -23,9 +23,7 @@ impl RuleSet {
             }
         }
         if let Some(index) = self.rules.iter().position(|rule| self.leads_in(rule, database, &new)) {
-            return Some(format!(
-                "objects[{index}] leads tables of other databases to {new}, too (exclude those that the source does not have)"
-            ));
+            return Some(format!("objects[{index}] leads tables of other databases to {new}, too"));
         }
         let other = self
             .learned
