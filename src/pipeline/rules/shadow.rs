@@ -75,9 +75,17 @@ enum Found<'a> {
     OfOneOf(Vec<String>),
 }
 
+/// Whether no server has a table of this name. A text may hold any, and what follows looks at every underscore that a name begins with.
+fn is_too_long(name: &str) -> bool {
+    name.chars().nth(MAX_NAME_CHARS).is_some()
+}
+
 /// All that a name can be the shadow of: a name that is as long as a name can be may have been cut off, also where it reads as one
 /// that was not.
 fn find<'a>(rules: &RuleSet, database: &str, name: &'a str) -> Option<Found<'a>> {
+    if is_too_long(name) {
+        return None;
+    }
     let mut found = whole(rules, database, name);
     let mut several = cut(rules, database, name, &mut found);
     match (found.len(), several.is_empty()) {

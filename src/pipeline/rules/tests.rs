@@ -349,3 +349,14 @@ fn a_database_has_one_destination_where_no_table_of_it_goes_elsewhere() {
         assert_eq!(rules(text).only_destination("shop").as_deref(), expected, "{text}");
     }
 }
+
+#[test]
+fn a_name_that_no_table_can_have_is_no_shadow_however_long_it_is() {
+    let hostile = format!("{}t_new", "_".repeat(1 << 20));
+    let rules =
+        with_policy("db shop\nnot shop.t\ntable crm.t", Policy { online_ddl: Choice::Forward, ..Policy::default() });
+    assert!(rules.decide_table("shop", &hostile).is_selected());
+    assert!(!rules.decide_table("crm", &hostile).is_selected());
+    assert!(!rules.decide_table("shop", "___t_new").is_selected(), "the excluded table's");
+    assert!(rules.decide_table("crm", "___t_new").is_selected(), "the selected table's");
+}

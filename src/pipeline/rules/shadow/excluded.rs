@@ -1,13 +1,13 @@
 //! Shadow tables of excluded tables. A database entry, or a table entry with wildcards, selects the name of the copy that a tool makes of an
 //! excluded table: its rows are the rows that the exclusion is to keep back.
 
-use super::{RuleSet, SUFFIXES, marked, readings};
+use super::{RuleSet, SUFFIXES, is_too_long, marked, readings};
 use crate::pipeline::rules::ObjectRule;
 
 /// The exclusion of the table that a name shadows, and that table's name. A table that an entry names in full may have shadows of its
 /// own, so the readings of a name end there.
 pub(in super::super) fn exclusion<'a>(rules: &RuleSet, database: &str, name: &'a str) -> Option<(usize, &'a str)> {
-    if rules.exclusions.is_empty() {
+    if rules.exclusions.is_empty() || is_too_long(name) {
         return None;
     }
     let inner = name.strip_prefix('_')?;
