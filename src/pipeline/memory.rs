@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::binlog::{Event, EventType, TableMap};
 use crate::ddl::Control;
 
-use super::rules::{RuleSet, Selection};
+use super::rules::{RuleSet, Selection, name_fits};
 use super::statement::{Opening, Outcome};
 use super::stream::StreamError;
 
@@ -123,19 +123,55 @@ fn ask(rules: &RuleSet, map: &TableMap<'_>) -> Result<MappedTable, StreamError> 
         Selection::Selected { database: new_database, name } if new_database == database && name == table => {
             MappedTable::Unchanged
         }
-        Selection::Selected { database, name } => {
-            let mut names = counted_name(&database)?;
-            names.extend_from_slice(&counted_name(&name)?);
+        Selection::Selected { database: new_database, name } => {
+            let mut names = counted_name(&new_database, database)?;
+            names.extend_from_slice(&counted_name(&name, table)?);
             MappedTable::Renamed(names)
         }
     })
 }
 
-fn counted_name(name: &str) -> Result<Vec<u8>, StreamError> {
-    let length = u8::try_from(name.len()).map_err(|_| StreamError::NameTooLong(name.to_owned()))?;
+/// A name as TABLE_MAP holds it. A new one has to be a name that a server can have.
+fn counted_name(name: &str, old: &str) -> Result<Vec<u8>, StreamError> {
+    let too_long = || StreamError::NameTooLong(name.to_owned());
+    if name != old && !name_fits(name) {
+        return Err(too_long());
+    }
+    let length = u8::try_from(name.len()).map_err(|_| too_long())?;
     let mut bytes = Vec::with_capacity(name.len() + 2);
     bytes.push(length);
     bytes.extend_from_slice(name.as_bytes());
     bytes.push(0);
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::rules::tests::rules;
+
+    #[test]
+    fn a_new_name_that_no_server_can_have_does_not_go_out() {
+        let rules = rules("table shop.* as shop.cn_*\ndb crm");
+        for (database, name, fits) in [
+            ("shop", "a".repeat(61), true),
+            ("shop", "a".repeat(62), false),
+            // The limit is in characters.
+            ("shop", "\u{e9}".repeat(61), true),
+            ("shop", "\u{e9}".repeat(62), false),
+            // What has no other name passes as it is.
+            ("crm", "a".repeat(65), true),
+        ] {
+            let map = TableMap {
+                table_id: 1,
+                flags: 0,
+                database: database.as_bytes(),
+                table: name.as_bytes(),
+                names_offset: 0,
+                columns_offset: 0,
+            };
+            let asked = ask(&rules, &map);
+            assert_eq!(asked.is_ok(), fits, "{name}: {asked:?}");
+        }
+    }
 }

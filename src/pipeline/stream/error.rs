@@ -26,7 +26,7 @@ pub(in crate::pipeline) enum StreamError {
     UnknownTable(u64),
     #[error("a name that is not UTF-8 in a {0} event")]
     NotUtf8(EventType),
-    #[error("the mapped name {0:?} is longer than 255 bytes")]
+    #[error("the mapped name {0:?} is longer than 64 characters or 255 bytes, which no server takes")]
     NameTooLong(String),
     #[error("{0} event would become longer than the protocol allows")]
     TooLong(EventType),
