@@ -11,6 +11,7 @@ mod charset;
 mod comments;
 mod definition;
 mod functions;
+mod if_exists;
 mod keyword;
 mod kind;
 mod lexer;
@@ -24,6 +25,7 @@ mod steps;
 
 pub use analyze::analyze;
 pub use comments::{Reader, analyze_for};
+pub use if_exists::with_if_exists;
 pub use rewrite::{MappedName, RewriteError, can_go_bare, rewrite};
 
 /// What is known of the session that wrote a statement.

@@ -11,7 +11,7 @@ use crate::fault::Code;
 
 use super::coordinates::FilePosition;
 use super::policy::{self, Action};
-use super::rules::{Learned, RuleSet};
+use super::rules::{Learned, RuleSet, name_fits};
 use super::stream::{Note, StreamError};
 
 /// What a statement needs to be judged.
@@ -192,12 +192,45 @@ pub(super) fn judge(event: &Event, context: &StatementContext<'_>) -> Result<Out
             let note = (verdict.action == Action::Split)
                 .then(|| Note { split: true, ..note(verdict.word.as_str(), &verdict.rule) });
             let new_sql = verdict.rewritten.as_deref().unwrap_or(&sql);
+            let (new_sql, error_code) = match (verdict.action, query.error_code) {
+                (Action::Split, code) if code != 0 => {
+                    (Cow::Owned(split_of_failed(&statement, &sql, new_sql, &session, code)?), 0)
+                }
+                (_, code) => (Cow::Borrowed(new_sql), code),
+            };
             let status = verdict.status.as_deref().unwrap_or(query.status);
-            let query = Query { status, ..query };
-            let event = rewritten(event, &query, &sql, new_sql, database, &verdict.default_database, context.rules)?;
+            let query = Query { status, error_code, ..query };
+            let event = rewritten(event, &query, &sql, &new_sql, database, &verdict.default_database, context.rules)?;
             Ok(Outcome { event: Some(event), control: None, opening, note, learned: verdict.learned })
         }
     }
+}
+
+/// Errors with which servers log a DROP of which they did what they could: names that are not there, or not of the kind that is dropped
+/// (`ER_BAD_TABLE_ERROR`, `ER_WRONG_OBJECT`; MariaDB: `ER_UNKNOWN_SEQUENCES`, `ER_UNKNOWN_VIEW`). With IF EXISTS these are notes.
+const UNKNOWN_NAME_ERRORS: [u16; 4] = [1051, 1347, 4091, 4092];
+
+/// What goes out of a list that failed in part at the source, where only some of its elements are selected. A replica compares its own
+/// error with the source's, and which element gave that is not in the event: without the error, what the source dropped is dropped
+/// where it is there. After any other error (a foreign key) an element that was named may be there still.
+fn split_of_failed(
+    statement: &ddl::Statement,
+    sql: &[u8],
+    new_sql: &[u8],
+    session: &ddl::Context<'_>,
+    error_code: u16,
+) -> Result<Vec<u8>, StreamError> {
+    let drops = statement.kind.0.starts_with("drop_") && UNKNOWN_NAME_ERRORS.contains(&error_code);
+    let text = drops.then(|| ddl::with_if_exists(new_sql, statement, session)).flatten();
+    text.ok_or_else(|| StreamError::Stopped {
+        message: format!(
+            "{}: it failed with error {error_code} at the source after a part of it was done, only some of what it names is selected, and which              part was done is not in the binary log; do at the replica what was done at the source and let it go on after this statement: at a \
+             position after it, or with GTIDs by an empty transaction in its place (rule mixed targets)",
+            shown(statement, sql)
+        ),
+        code: Code::StatementStopped,
+        behind: None,
+    })
 }
 
 /// A statement as messages show it: its beginning, unless it can hold row values.
@@ -257,8 +290,11 @@ fn rewritten(
     if sql == new_sql && database == new_database && matches!(status, Cow::Borrowed(_)) {
         return Ok(event.clone());
     }
-    let database_length =
-        u8::try_from(new_database.len()).map_err(|_| StreamError::NameTooLong(new_database.to_owned()))?;
+    let too_long = || StreamError::NameTooLong(new_database.to_owned());
+    if database != new_database && !name_fits(new_database) {
+        return Err(too_long());
+    }
+    let database_length = u8::try_from(new_database.len()).map_err(|_| too_long())?;
     let text = if event_type == EventType::QUERY_COMPRESSED {
         Cow::Owned(close_statement(new_sql)?)
     } else {
@@ -272,7 +308,7 @@ fn rewritten(
     let parts: [&[u8]; 9] = [
         &body[..8],
         &[database_length],
-        &body[9..11],
+        &query.error_code.to_le_bytes(),
         &(status.len() as u16).to_le_bytes(),
         load.as_ref().map_or(&[], |fields| &fields[..]),
         &status,
