@@ -111,9 +111,23 @@ impl Charset {
             Self::Utf8 => std::str::from_utf8(bytes).ok().map(str::to_owned),
             Self::AsciiOnly => None,
             Self::Plain(encoding) | Self::Pairs(_, encoding) => {
-                let text = encoding.decode_without_bom_handling_and_without_replacement(bytes)?;
+                let mut text = String::with_capacity(bytes.len());
+                let mut rest = bytes;
+                while !rest.is_empty() {
+                    // The table pairs more bytes than the server does (big5's has leads below 0xA1 and above 0xF9), so it is given what
+                    // the server takes for one character. Nothing pairs behind ASCII.
+                    let ascii = rest.iter().take_while(|byte| byte.is_ascii()).count();
+                    let length = match self {
+                        _ if ascii > 0 => ascii,
+                        Self::Pairs(..) => self.length(rest),
+                        _ => rest.len(),
+                    };
+                    let (these, behind) = rest.split_at_checked(length)?;
+                    text.push_str(&encoding.decode_without_bom_handling_and_without_replacement(these)?);
+                    rest = behind;
+                }
                 // A table that differs from the server's shows itself when the way back gives other bytes.
-                (self.encode(&text)?.as_slice() == bytes).then(|| text.into_owned())
+                (self.encode(&text)?.as_slice() == bytes).then_some(text)
             }
         }
     }
@@ -157,6 +171,9 @@ mod tests {
         assert_eq!(Charset::of_collation(8).encode("订单"), None);
         assert_eq!(Charset::of_collation(33).decode(b"\xff"), None);
         assert_eq!(Charset::of_collation(4).decode(b"\x84"), None);
+        // To the server 0xFE is no lead: it reads a broken character, then 0xA141.
+        assert_eq!(Charset::of_collation(1).decode(b"\xfe\xa1A"), None);
+        assert_eq!(Charset::of_collation(13).decode(b"a\xb1\x83\x5cb").as_deref(), Some("aｱソb"));
         assert_eq!(Charset::of_collation(1024 + 28), gbk);
     }
 }

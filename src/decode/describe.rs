@@ -13,7 +13,7 @@ use crate::{
         MariaDbGtid, PayloadError, Query, Rotate, Rows, StatusVariables, TableMap, TaggedGtid, flags, open_statement,
         open_transaction, status_code,
     },
-    gtid::{GtidSet, GtidSetError},
+    gtid::{GtidSet, GtidSetError, MariaDbGtidText},
     wire::{Cursor, Truncated},
 };
 
@@ -222,7 +222,11 @@ impl Describer {
                 described.detail("standalone", gtid.flags2 & MariaDbGtid::STANDALONE != 0);
                 described.detail("ddl", gtid.flags2 & MariaDbGtid::DDL != 0);
             }
-            EventType::MARIADB_GTID_LIST => described.detail("gtids", gtid_list(body)?),
+            EventType::MARIADB_GTID_LIST => {
+                let list = MariaDbGtidText::decode_list(body)?;
+                let texts: Vec<String> = list.iter().map(ToString::to_string).collect();
+                described.detail("gtids", cut(&texts.join(","), SET_LIMIT));
+            }
             EventType::PREVIOUS_GTIDS => {
                 described.detail("gtids", cut(&GtidSet::decode(body)?.to_string(), SET_LIMIT));
             }
@@ -369,21 +373,6 @@ fn tagged_gtid(body: &[u8], described: &mut Described) -> Result<(), BodyError> 
     described.gtid = Some(if tag.is_empty() { format!("{uuid}:{number}") } else { format!("{uuid}:{tag}:{number}") });
     clocks(described, last_committed, sequence_number);
     Ok(())
-}
-
-/// `u32 count and 4 bits of flags | count × (u32 domain, u32 server id, u64 number)`.
-fn gtid_list(body: &[u8]) -> Result<String, Truncated> {
-    let mut cursor = Cursor::new(body);
-    let count = cursor.u32()? & 0x0fff_ffff;
-    let mut list = String::new();
-    for index in 0..count {
-        let (domain, server_id, number) = (cursor.u32()?, cursor.u32()?, cursor.u64()?);
-        if list.len() < SET_LIMIT {
-            let comma = if index > 0 { "," } else { "" };
-            list.push_str(&format!("{comma}{domain}-{server_id}-{number}"));
-        }
-    }
-    Ok(list)
 }
 
 /// `u8 one_phase | u32 format | u32 gtrid length | u32 bqual length | both`.

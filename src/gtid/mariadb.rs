@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use crate::wire::{Cursor, Truncated};
+
 /// One MariaDB GTID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MariaDbGtidText {
@@ -13,6 +15,19 @@ pub struct MariaDbGtidText {
     pub server_id: u32,
     /// Its number in the domain.
     pub sequence: u64,
+}
+
+impl MariaDbGtidText {
+    /// The body of a GTID_LIST event: `u32 number of entries, 28 bits, and flags | number × (u32 domain | u32 server_id | u64 sequence)`.
+    pub fn decode_list(body: &[u8]) -> Result<Vec<Self>, Truncated> {
+        let mut cursor = Cursor::new(body);
+        let count = cursor.u32()? & 0x0fff_ffff;
+        let mut list = Vec::new();
+        for _ in 0..count {
+            list.push(Self { domain: cursor.u32()?, server_id: cursor.u32()?, sequence: cursor.u64()? });
+        }
+        Ok(list)
+    }
 }
 
 impl fmt::Display for MariaDbGtidText {

@@ -7,7 +7,6 @@ use crate::binlog::{Event, EventType, FileError};
 use crate::fault::{Code, Fault};
 use crate::gtid::{GtidSet, MariaDbGtidText, MariaDbPosition};
 use crate::replica::{ReplicaRequest, ReplicaStart};
-use crate::wire::{Cursor, Truncated};
 
 /// PREVIOUS_GTIDS and GTID_LIST are the second event of a file; MariaDB's START_ENCRYPTION may stand before it.
 const EVENTS_BEFORE_STATE: usize = 3;
@@ -85,9 +84,8 @@ fn mariadb_place(all: &[BinlogFile], mut start: MariaDbStart) -> Result<(BinlogF
     let mut list = Vec::new();
     for (index, file) in all.iter().enumerate().rev() {
         list = match state_event(file, EventType::MARIADB_GTID_LIST)? {
-            Some(event) => {
-                gtid_list(event.body()).map_err(|error| unreadable(&file.path, &format!("GTID_LIST event {error}")))?
-            }
+            Some(event) => MariaDbGtidText::decode_list(event.body())
+                .map_err(|error| unreadable(&file.path, &format!("GTID_LIST event {error}")))?,
             None if index == 0 => Vec::new(),
             None => continue,
         };
@@ -115,15 +113,4 @@ fn state_event(file: &BinlogFile, event_type: EventType) -> Result<Option<Event>
         }
     }
     Ok(None)
-}
-
-/// GTID_LIST: `u32 number of entries, 28 bits, and flags | number × (u32 domain | u32 server_id | u64 sequence)`.
-fn gtid_list(body: &[u8]) -> Result<Vec<MariaDbGtidText>, Truncated> {
-    let mut cursor = Cursor::new(body);
-    let count = cursor.u32()? & 0x0fff_ffff;
-    let mut list = Vec::new();
-    for _ in 0..count {
-        list.push(MariaDbGtidText { domain: cursor.u32()?, server_id: cursor.u32()?, sequence: cursor.u64()? });
-    }
-    Ok(list)
 }
