@@ -85,8 +85,10 @@ fn session(case: &Case) -> (Context<'_>, Vec<u8>, &'static encoding_rs::Encoding
     for option in &case.options {
         match option.as_str() {
             "@mysql56" => context.version = 50_624,
+            "@mysql57" => context.version = 50_729,
             "@mysql97" => context.version = 90_704,
             "@mariadb" => (context.version, context.mariadb) = (101_119, true),
+            "@mariadb114" => (context.version, context.mariadb) = (110_402, true),
             "@ansi_quotes" => context.sql_mode |= 1 << 2,
             "@no_backslash_escapes" => context.sql_mode |= 1 << 20,
             "@oracle" => context.sql_mode |= 1 << 9,

@@ -1,5 +1,7 @@
 //! The functions that the servers bring along: every other call may be of a stored function, which is an object.
 
+use super::Context;
+
 /// Names that can stand before a parenthesis in an expression without being a stored function: built-in functions of any
 /// version of both servers, types, and words of the grammar that are not reserved. Upper case, sorted.
 #[rustfmt::skip]
@@ -103,28 +105,236 @@ const BUILT_IN: &[&str] = &[
     "WSREP_SYNC_WAIT_UPTO_GTID", "X", "XA", "XMLTYPE", "XOR", "Y", "YEAR", "YEARWEEK",
 ];
 
+/// MySQL before 5.7.
+const M56: u8 = 1;
+/// MySQL 5.7.
+const M57: u8 = 2;
+/// MySQL from 8.0 on.
+const M80: u8 = 4;
+/// MariaDB before 11.0.
+const MARIADB: u8 = 8;
+
+/// Which servers lack a name of [`BUILT_IN`] or a reserved word: there a call of it is one of a stored function.
+///
+/// Asked of MySQL 5.6.51, 5.7 and 9.7 and of MariaDB 10.11 (the same under `sql_mode=ORACLE`): such a server says "FUNCTION
+/// d.name does not exist" (1305) to calls with none to five arguments. Not here are words that the grammar of one of them has before
+/// a parenthesis, and the names of the vendors' loadable functions: an unqualified call means the loadable function
+/// before a stored one, and which are loaded is not known here. What MySQL got between 8.0 and 9.7 counts as built in from
+/// 8.0 on, and what MariaDB got by 10.11 counts as built in before.
+#[rustfmt::skip]
+const LACKED: &[(u8, &[&str])] = &[
+    (
+        M56 | M57 | M80 | MARIADB,
+        &[
+            "BITXOR", "COVAR_POP", "COVAR_SAMP", "CURRVAL", "GROUPING_ID", "JSON_ARRAY_INTERSECT", "JSON_KEY_VALUE",
+            "JSON_OBJECT_FILTER_KEYS", "JSON_OBJECT_TO_ARRAY", "KDF", "OVERLAY", "ST_GLENGTH", "TO_DATE", "TO_NUMBER",
+            "TREAT", "TRUNC", "UNPACK", "VEC_DISTANCE", "VEC_DISTANCE_COSINE", "VEC_DISTANCE_EUCLIDEAN",
+            "VEC_FROMTEXT", "VEC_TOTEXT",
+        ],
+    ),
+    (
+        M56 | M57 | M80,
+        &[
+            "ADD_MONTHS", "BINLOG_GTID_POS", "BOUNDARY", "CHR", "COLUMN_ADD", "COLUMN_CHECK", "COLUMN_CREATE",
+            "COLUMN_DELETE", "COLUMN_EXISTS", "COLUMN_GET", "COLUMN_JSON", "COLUMN_LIST", "CONCAT_OPERATOR_ORACLE",
+            "CRC32C", "DECODE_HISTOGRAM", "DECODE_ORACLE", "DELETE_DOMAIN_ID", "DO_DOMAIN_IDS", "IGNORE_DOMAIN_IDS",
+            "ISRING", "JSON_COMPACT", "JSON_DETAILED", "JSON_EQUALS", "JSON_EXISTS", "JSON_LOOSE", "JSON_NORMALIZE",
+            "JSON_QUERY", "LASTVAL", "LENGTHB", "LPAD_ORACLE", "LTRIM_ORACLE", "MASTER_DEMOTE_TO_REPLICA",
+            "MASTER_DEMOTE_TO_SLAVE", "MASTER_GTID_WAIT", "MEDIAN", "NATURAL_SORT_KEY", "NEXTVAL", "NVL", "NVL2",
+            "PAGE_CHECKSUM", "PARSE_VCOL_EXPR", "PERCENTILE_CONT", "PERCENTILE_DISC", "POINTONSURFACE",
+            "REF_SYSTEM_ID", "ROWNUM", "RPAD_ORACLE", "RTRIM_ORACLE", "SETVAL", "SFORMAT", "ST_BOUNDARY", "ST_ISRING",
+            "ST_POINTONSURFACE", "ST_RELATE", "SUBSTR_ORACLE", "SYS_GUID", "TO_CHAR", "TRIM_ORACLE",
+        ],
+    ),
+    (
+        M56 | M57 | MARIADB,
+        &[
+            "BIN_TO_UUID", "CAN_ACCESS_COLUMN", "CAN_ACCESS_DATABASE", "CAN_ACCESS_EVENT",
+            "CAN_ACCESS_RESOURCE_GROUP", "CAN_ACCESS_ROUTINE", "CAN_ACCESS_TABLE", "CAN_ACCESS_TRIGGER",
+            "CAN_ACCESS_USER", "CAN_ACCESS_VIEW", "CONVERT_CPU_ID_MASK", "CONVERT_INTERVAL_TO_USER_INTERVAL", "EMPTY",
+            "ETAG", "EXTERNAL", "FORMAT_BYTES", "FORMAT_PICO_TIME", "FROM_VECTOR", "GEOMCOLLECTION",
+            "GET_DD_COLUMN_EXTRA", "GET_DD_COLUMN_PRIVILEGES", "GET_DD_CREATE_OPTIONS", "GET_DD_INDEX_PRIVATE_DATA",
+            "GET_DD_INDEX_SUB_PART_LENGTH", "GET_DD_PROPERTY_KEY_VALUE", "GET_DD_SCHEMA_OPTIONS",
+            "GET_DD_TABLESPACE_PRIVATE_DATA", "GROUPING", "GROUPS", "INTERNAL_AUTO_INCREMENT",
+            "INTERNAL_AVG_ROW_LENGTH", "INTERNAL_CHECKSUM", "INTERNAL_CHECK_TIME", "INTERNAL_DATA_FREE",
+            "INTERNAL_DATA_LENGTH", "INTERNAL_GET_COMMENT_OR_ERROR", "INTERNAL_GET_DD_COLUMN_EXTRA",
+            "INTERNAL_GET_ENABLED_ROLE_JSON", "INTERNAL_GET_HOSTNAME", "INTERNAL_GET_MANDATORY_ROLES_JSON",
+            "INTERNAL_GET_PARTITION_NODEGROUP", "INTERNAL_GET_USERNAME", "INTERNAL_GET_VIEW_WARNING_OR_ERROR",
+            "INTERNAL_INDEX_COLUMN_CARDINALITY", "INTERNAL_INDEX_LENGTH", "INTERNAL_IS_ENABLED_ROLE",
+            "INTERNAL_IS_MANDATORY_ROLE", "INTERNAL_KEYS_DISABLED", "INTERNAL_MAX_DATA_LENGTH",
+            "INTERNAL_TABLESPACE_AUTOEXTEND_SIZE", "INTERNAL_TABLESPACE_DATA_FREE", "INTERNAL_TABLESPACE_EXTENT_SIZE",
+            "INTERNAL_TABLESPACE_EXTRA", "INTERNAL_TABLESPACE_FREE_EXTENTS", "INTERNAL_TABLESPACE_ID",
+            "INTERNAL_TABLESPACE_INITIAL_SIZE", "INTERNAL_TABLESPACE_LOGFILE_GROUP_NAME",
+            "INTERNAL_TABLESPACE_LOGFILE_GROUP_NUMBER", "INTERNAL_TABLESPACE_MAXIMUM_SIZE",
+            "INTERNAL_TABLESPACE_ROW_FORMAT", "INTERNAL_TABLESPACE_STATUS", "INTERNAL_TABLESPACE_TOTAL_EXTENTS",
+            "INTERNAL_TABLESPACE_TYPE", "INTERNAL_TABLESPACE_VERSION", "INTERNAL_TABLE_ROWS", "INTERNAL_UPDATE_TIME",
+            "IS_UUID", "IS_VISIBLE_DD_OBJECT", "JSON_DUALITY_OBJECT", "JSON_SCHEMA_VALID",
+            "JSON_SCHEMA_VALIDATION_REPORT", "JSON_STORAGE_FREE", "LIBRARY", "MANUAL", "PARALLEL",
+            "PS_CURRENT_THREAD_ID", "PS_THREAD_ID", "REGEXP_LIKE", "ROLES_GRAPHML", "SOURCE_POS_WAIT",
+            "STATEMENT_DIGEST", "STATEMENT_DIGEST_TEXT", "STRING_TO_VECTOR", "ST_COLLECT", "ST_FRECHETDISTANCE",
+            "ST_HAUSDORFFDISTANCE", "ST_LATITUDE", "ST_LINEINTERPOLATEPOINT", "ST_LINEINTERPOLATEPOINTS",
+            "ST_LONGITUDE", "ST_POINTATDISTANCE", "ST_SWAPXY", "ST_TRANSFORM", "SYSTEM", "TO_VECTOR", "UUID_TO_BIN",
+            "VECTOR_DIM", "VECTOR_TO_STRING",
+        ],
+    ),
+    (
+        M56 | M80 | MARIADB,
+        &[
+            "DISTANCE",
+        ],
+    ),
+    (
+        M56 | M57,
+        &[
+            "CUME_DIST", "CURRENT_ROLE", "DENSE_RANK", "FIRST_VALUE", "JSON_OVERLAPS", "JSON_TABLE", "JSON_VALUE",
+            "LAG", "LAST_VALUE", "LEAD", "NTH_VALUE", "NTILE", "PERCENT_RANK", "RANK", "REGEXP_INSTR",
+            "REGEXP_REPLACE", "REGEXP_SUBSTR", "ROW_NUMBER",
+        ],
+    ),
+    (
+        M56 | M80,
+        &[
+            "CONVEXHULL",
+        ],
+    ),
+    (
+        M56 | MARIADB,
+        &[
+            "ANY_VALUE", "JSON_STORAGE_SIZE", "MBRCOVEREDBY", "MBRCOVERS", "OPTIMIZER_COSTS", "ST_BUFFER_STRATEGY",
+            "ST_GEOHASH", "ST_GEOMCOLLFROMTXT", "ST_ISVALID", "ST_LATFROMGEOHASH", "ST_LONGFROMGEOHASH",
+            "ST_MAKEENVELOPE", "ST_NUMINTERIORRING", "ST_POINTFROMGEOHASH", "ST_SIMPLIFY", "ST_VALIDATE",
+            "WAIT_FOR_EXECUTED_GTID_SET",
+        ],
+    ),
+    (
+        M57 | M80,
+        &[
+            "OLD_PASSWORD",
+        ],
+    ),
+    (
+        M56,
+        &[
+            "JSON_ARRAY", "JSON_ARRAYAGG", "JSON_ARRAY_APPEND", "JSON_ARRAY_INSERT", "JSON_CONTAINS",
+            "JSON_CONTAINS_PATH", "JSON_DEPTH", "JSON_EXTRACT", "JSON_INSERT", "JSON_KEYS", "JSON_LENGTH",
+            "JSON_MERGE", "JSON_MERGE_PATCH", "JSON_MERGE_PRESERVE", "JSON_OBJECT", "JSON_OBJECTAGG", "JSON_PRETTY",
+            "JSON_QUOTE", "JSON_REMOVE", "JSON_REPLACE", "JSON_SEARCH", "JSON_SET", "JSON_TYPE", "JSON_UNQUOTE",
+            "JSON_VALID", "MBREQUALS", "RELEASE_ALL_LOCKS", "ST_ASGEOJSON", "ST_CONVEXHULL", "ST_DISTANCE_SPHERE",
+            "ST_GEOMFROMGEOJSON", "ST_MLINEFROMTEXT", "ST_MLINEFROMWKB", "ST_MPOINTFROMTEXT", "ST_MPOINTFROMWKB",
+            "ST_MPOLYFROMTEXT", "ST_MPOLYFROMWKB", "ST_MULTILINESTRINGFROMTEXT", "ST_MULTILINESTRINGFROMWKB",
+            "ST_MULTIPOINTFROMTEXT", "ST_MULTIPOINTFROMWKB", "ST_MULTIPOLYGONFROMTEXT", "ST_MULTIPOLYGONFROMWKB",
+        ],
+    ),
+    (
+        M80,
+        &[
+            "AREA", "ASBINARY", "ASTEXT", "ASWKB", "ASWKT", "BUFFER", "CENTROID", "CROSSES", "DECODE", "DES_DECRYPT",
+            "DES_ENCRYPT", "DIMENSION", "DISJOINT", "ENCODE", "ENCRYPT", "ENDPOINT", "ENVELOPE", "EQUALS",
+            "EXTERIORRING", "GEOMCOLLFROMTEXT", "GEOMCOLLFROMWKB", "GEOMETRYCOLLECTIONFROMTEXT",
+            "GEOMETRYCOLLECTIONFROMWKB", "GEOMETRYFROMTEXT", "GEOMETRYFROMWKB", "GEOMETRYN", "GEOMETRYTYPE",
+            "GEOMFROMTEXT", "GEOMFROMWKB", "GLENGTH", "INTERIORRINGN", "INTERSECTS", "ISCLOSED", "ISEMPTY",
+            "ISSIMPLE", "LINEFROMTEXT", "LINEFROMWKB", "LINESTRINGFROMTEXT", "LINESTRINGFROMWKB", "MBREQUAL",
+            "MLINEFROMTEXT", "MLINEFROMWKB", "MPOINTFROMTEXT", "MPOINTFROMWKB", "MPOLYFROMTEXT", "MPOLYFROMWKB",
+            "MULTILINESTRINGFROMTEXT", "MULTILINESTRINGFROMWKB", "MULTIPOINTFROMTEXT", "MULTIPOINTFROMWKB",
+            "MULTIPOLYGONFROMTEXT", "MULTIPOLYGONFROMWKB", "NUMGEOMETRIES", "NUMINTERIORRINGS", "NUMPOINTS",
+            "OVERLAPS", "POINTFROMTEXT", "POINTFROMWKB", "POINTN", "POLYFROMTEXT", "POLYFROMWKB", "POLYGONFROMTEXT",
+            "POLYGONFROMWKB", "STARTPOINT", "TOUCHES", "WITHIN", "X", "Y",
+        ],
+    ),
+    (
+        MARIADB,
+        &[
+            "GENERAL", "GTID_SUBSET", "GTID_SUBTRACT", "IGNORE_SERVER_IDS", "IO_AFTER_GTIDS", "IO_BEFORE_GTIDS",
+            "MASTER_BIND", "MASTER_HEARTBEAT_PERIOD", "SLOW", "VALIDATE_PASSWORD_STRENGTH",
+            "WAIT_UNTIL_SQL_THREAD_AFTER_GTIDS",
+        ],
+    ),
+];
+
 /// The longest name of [`BUILT_IN`].
 const LONGEST: usize = 48;
 
-/// Whether a name before a parenthesis cannot mean a stored function, since the server has its own.
-pub(super) fn is_built_in(name: &[u8]) -> bool {
+/// Whether a name before a parenthesis cannot mean a stored function on the server that wrote a statement, since that server has its
+/// own; `None` asks of all servers together.
+pub(super) fn is_built_in(name: &[u8], server: Option<&Context<'_>>) -> bool {
     let mut upper = [0; LONGEST];
     let Some(upper) = upper.get_mut(..name.len()) else { return false };
     upper.copy_from_slice(name);
     upper.make_ascii_uppercase();
-    BUILT_IN.binary_search_by(|word| word.as_bytes().cmp(upper)).is_ok()
-        || std::str::from_utf8(upper).is_ok_and(super::reserved::is_reserved)
+    let Ok(upper) = std::str::from_utf8(upper) else { return false };
+    let known = BUILT_IN.binary_search(&upper).is_ok() || super::reserved::is_reserved(upper);
+    known && !server.is_some_and(|server| is_lacked(upper, series(server)))
+}
+
+/// The row of [`LACKED`] that a server is in: none for those that nobody asked.
+fn series(server: &Context<'_>) -> u8 {
+    match (server.mariadb, server.version) {
+        (_, 0) => 0,
+        (true, version) if version < 110_000 => MARIADB,
+        (false, ..50_700) => M56,
+        (false, 50_700..80_000) => M57,
+        // The versions before 8.0.11 were for trying out.
+        (false, 80_011..100_000) => M80,
+        _ => 0,
+    }
+}
+
+fn is_lacked(upper: &str, series: u8) -> bool {
+    LACKED.iter().any(|(servers, names)| servers & series != 0 && names.binary_search(&upper).is_ok())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn on(version: u32, mariadb: bool) -> Context<'static> {
+        Context { default_database: "d", sql_mode: 0, client_collation: 45, version, mariadb }
+    }
+
     #[test]
     fn the_list_is_sorted_and_knows_functions_in_any_case() {
         assert!(BUILT_IN.is_sorted());
         assert!(BUILT_IN.iter().all(|name| name.len() <= LONGEST));
-        assert!(is_built_in(b"concat") && is_built_in(b"Left") && is_built_in(b"ST_GeomFromText"));
-        assert!(!is_built_in(b"order_total") && !is_built_in(b"f1"));
+        for server in [None, Some(&on(50_729, false)), Some(&on(101_119, true)), Some(&on(90_704, false))] {
+            for name in ["concat", "Left", "ST_GeomFromText"] {
+                assert!(is_built_in(name.as_bytes(), server), "{name}");
+            }
+            assert!(!is_built_in(b"order_total", server) && !is_built_in(b"f1", server));
+        }
+    }
+
+    #[test]
+    fn names_that_servers_lack_are_sorted_and_once_on_the_list() {
+        let mut all = Vec::new();
+        for (_, names) in LACKED {
+            assert!(names.is_sorted());
+            all.extend_from_slice(names);
+        }
+        all.sort_unstable();
+        assert!(all.windows(2).all(|pair| pair[0] != pair[1]));
+        assert!(all.iter().all(|name| is_built_in(name.as_bytes(), None)));
+    }
+
+    #[test]
+    fn every_series_has_its_own_functions() {
+        let lacks = |name: &str, version, mariadb| !is_built_in(name.as_bytes(), Some(&on(version, mariadb)));
+        for (name, lacking, having) in [
+            (
+                "regexp_replace",
+                vec![(50_562, false), (50_651, false), (50_744, false)],
+                vec![(80_011, false), (100_008, true)],
+            ),
+            ("encode", vec![(80_011, false), (90_704, false)], vec![(50_744, false), (80_003, false), (101_119, true)]),
+            ("json_extract", vec![(50_651, false)], vec![(50_700, false), (50_568, true)]),
+            ("grouping", vec![(50_744, false), (101_119, true)], vec![(80_036, false), (110_402, true)]),
+            ("rownum", vec![(90_704, false)], vec![(101_119, true), (0, false)]),
+            ("nextval", vec![(50_651, false), (90_704, false)], vec![(100_300, true), (0, true)]),
+            // Loadable functions, and words of the grammar.
+            ("md5", vec![], vec![(90_704, false)]),
+            ("against", vec![], vec![(101_119, true)]),
+        ] {
+            assert!(lacking.iter().all(|&(version, mariadb)| lacks(name, version, mariadb)), "{name}");
+            assert!(!having.iter().any(|&(version, mariadb)| lacks(name, version, mariadb)), "{name}");
+        }
     }
 }

@@ -107,7 +107,7 @@ pub(super) struct Lexer<'a> {
     /// Inside a version comment whose content counts.
     in_version_comment: bool,
     /// How many ends and beginnings of counting version comments were passed: two tokens with different counts have
-    /// a comment's border between them.
+    /// a comment's border between them, and a token with an odd one is inside of a comment.
     borders: u32,
     /// The last token was a point that a name's first byte follows.
     after_point: bool,
@@ -259,8 +259,7 @@ impl<'a> Lexer<'a> {
                     && (!self.rules.mariadb || maria_form || !(50_700..=99_999).contains(&version));
                 if opened {
                     self.at = digits + length;
-                    self.in_version_comment = true;
-                    self.borders += 1;
+                    self.open_version_comment();
                 } else {
                     self.at = digits;
                     self.skip_comment(true);
@@ -268,10 +267,15 @@ impl<'a> Lexer<'a> {
             }
             None => {
                 self.at = digits;
-                self.in_version_comment = true;
-                self.borders += 1;
+                self.open_version_comment();
             }
         }
+    }
+
+    /// One that opens inside of another is two borders, so that an odd number of them is always inside.
+    fn open_version_comment(&mut self) {
+        self.borders += if self.in_version_comment { 2 } else { 1 };
+        self.in_version_comment = true;
     }
 
     /// The version number at `at` and how many digits it has: five, or six where the server reads six.

@@ -194,6 +194,13 @@ impl Server {
         self.run().await;
     }
 
+    /// Starts it again at the same port with a new data directory.
+    pub(crate) async fn start_over(&mut self) {
+        self.kill();
+        self.lay_out();
+        self.run().await;
+    }
+
     /// Starts it again as it was, with one more option.
     pub(crate) async fn restart_with(&mut self, arg: &str) {
         self.options.args.push(arg.to_owned());

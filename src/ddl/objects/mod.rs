@@ -453,6 +453,11 @@ impl<'a> Parser<'a> {
         self.forget_items_across(borders);
     }
 
+    /// Whether the token that was taken last is inside of a version comment that counts.
+    pub(super) fn in_version_comment(&self) -> bool {
+        self.borders % 2 == 1
+    }
+
     /// How many borders of version comments lie before the next token.
     fn next_borders(&mut self) -> u32 {
         self.peek();

@@ -502,11 +502,13 @@ impl Parser<'_> {
         }
     }
 
-    /// `name(` in an expression: a stored function unless the server has one of that name.
+    /// `name(` in an expression: a stored function unless the server has one of that name. What is inside a version comment
+    /// may be for another server than the one that wrote it.
     fn call(&mut self, name: Name) {
         let text = self.unquoted(name);
         let cursor = self.cursors.iter().any(|&cursor| self.same(cursor, name));
-        if !cursor && !crate::ddl::functions::is_built_in(&text) {
+        let server = (!self.in_version_comment()).then_some(self.context);
+        if !cursor && !crate::ddl::functions::is_built_in(&text, server) {
             self.object(ObjectType::Function, None, name, Role::Reference, None);
         }
     }

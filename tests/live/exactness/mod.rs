@@ -18,6 +18,7 @@
 
 mod lab;
 mod names;
+mod needs;
 mod shown;
 
 use std::collections::BTreeMap;
@@ -242,6 +243,7 @@ async fn rewritten_statements_run_and_show_the_same(version: Version, key: &str,
         total.not_runnable,
         total.opaque
     );
+    println!("{}: {} new data directories", version.name(), lab.anew);
     assert!(total.ran > 0, "nothing ran");
     assert!(failures.is_empty(), "{} statements differ under new names, first:\n{}", failures.len(), failures[0]);
 }
