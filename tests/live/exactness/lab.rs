@@ -285,7 +285,9 @@ impl<'a> Lab<'a> {
                 if last.0 == 0 {
                     return Ok(set_up);
                 }
-                // A statement that failed may have done a part of its work: once more, from the beginning.
+                // A statement that failed may have done a part of its work: once more, from the beginning. A temporary
+                // table goes with its session only.
+                self.client = None;
                 self.clear().await;
                 self.build(&set_up).await?;
                 self.run(&format!("USE {OLD}")).await?;
