@@ -87,6 +87,61 @@ async fn a_source_as_it_should_be_passes_in_every_version() {
     }
 }
 
+/// What an account with SELECT sees of tables outside of the selection that reach into it, in every version.
+#[tokio::test]
+async fn what_reaches_into_the_selection_is_found() {
+    for version in [Version::Mysql56, Version::Mysql57, Version::Mysql97, Version::Mariadb1011] {
+        let Some(server) = unless_available(Server::start(version, ServerOptions::new()).await) else { return };
+        server
+            .script(
+                "CREATE DATABASE shop; CREATE DATABASE other; CREATE TABLE other.parent (id INT PRIMARY KEY) ENGINE=InnoDB;
+                 CREATE TABLE shop.child (id INT PRIMARY KEY, p INT, q INT, CONSTRAINT loud FOREIGN KEY (p) REFERENCES other.parent (id),
+                     CONSTRAINT quiet FOREIGN KEY (q) REFERENCES other.parent (id) ON DELETE CASCADE ON UPDATE SET NULL) ENGINE=InnoDB;
+                 CREATE TABLE shop.a (id INT PRIMARY KEY); CREATE TABLE other.a (id INT PRIMARY KEY);
+                 CREATE VIEW other.writes AS SELECT id FROM shop.child; CREATE VIEW other.reads AS SELECT DISTINCT id FROM shop.child;
+                 CREATE VIEW other.own AS SELECT id FROM other.parent;
+                 CREATE TRIGGER other.tr AFTER INSERT ON other.parent FOR EACH ROW UPDATE shop.child SET p = NULL WHERE id = NEW.id;",
+            )
+            .await;
+        let check = Check::of(&server);
+        let logs_cascades = version == Version::Mysql97;
+        let complaints = check.complaints(&[]).await;
+        let expected = if logs_cascades { vec![] } else { vec![("foreign_keys", "warn")] };
+        assert_eq!(names(&complaints), expected, "{version:?}: {complaints:?}");
+
+        // `shop.a` and `other.a` under one name, and statements in the log.
+        server.script("SET GLOBAL binlog_format = 'MIXED'").await;
+        let objects = "[[routes.shop.objects]]\ndatabase = \"shop\"\nrename = \"shop_cn\"\n\
+                       [[routes.shop.objects]]\ntable = \"other.a\"\nrename = \"shop_cn.a\"\n";
+        let expected =
+            [("binlog_format", "warn"), ("new_names", "fail"), ("foreign_keys", "warn"), ("views_triggers", "warn")];
+        let complaints = Check { objects, ..Check::of(&server) }.complaints(&[]).await;
+        assert_eq!(names(&complaints), expected, "{version:?}: {complaints:?}");
+        assert!(
+            complaints[1].2.ends_with("other.a, shop.a as shop_cn.a")
+                || complaints[1].2.ends_with("shop.a, other.a as shop_cn.a")
+        );
+        assert!(
+            complaints[2]
+                .2
+                .ends_with("shop.child by quiet (ON DELETE CASCADE ON UPDATE SET NULL, parent other.parent)"),
+            "{version:?}: {complaints:?}"
+        );
+        let hidden = "(its text is not shown to the account)";
+        assert!(
+            complaints[3]
+                .2
+                .contains(&format!("view other.own {hidden}, view other.writes {hidden}; triggers are not shown")),
+            "{version:?}: {complaints:?}"
+        );
+
+        // Who sees the texts knows which lead inside.
+        let complaints = Check { objects, user: "root", password: "", ..Check::of(&server) }.complaints(&[]).await;
+        assert_eq!(names(&complaints), expected, "{version:?}: {complaints:?}");
+        assert!(complaints[3].2.ends_with("trigger other.tr, view other.writes"), "{version:?}: {complaints:?}");
+    }
+}
+
 #[tokio::test]
 async fn what_is_wrong_with_a_source_is_found() {
     for version in [Version::Mysql57, Version::Mariadb1011] {
@@ -109,6 +164,7 @@ async fn what_is_wrong_with_a_source_is_found() {
             ("binlog_checksum", "warn"),
             ("binlog_filters", "fail"),
             ("engines", "warn"),
+            ("views_triggers", "warn"),
         ];
         let check = Check::of(&server);
         let complaints = check.complaints(&[]).await;

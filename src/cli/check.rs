@@ -13,7 +13,7 @@ use crate::precheck::{self, Item, Report};
 ///
 /// Items: reachable, tls, login, version, replication_privileges, select_privileges, log_bin, binlog_format,
 /// binlog_row_image, binlog_checksum, binlog_filters, compression, server_id, server_id_clash, gtid_mode, semi_sync, origins,
-/// name_case, objects, engines, failover (only where the source has such servers).
+/// name_case, new_names, objects, engines, foreign_keys, views_triggers, failover (only where the source has such servers).
 ///
 /// Exit status: 0 passed (warnings may stand), 1 some item failed, 2 wrong usage or configuration.
 #[derive(Debug, clap::Args)]

@@ -385,4 +385,4 @@ pub fn name_fits(name: &str) -> bool {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;

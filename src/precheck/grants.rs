@@ -49,6 +49,11 @@ impl Grants {
         self.global(&["REPLICATION CLIENT", "BINLOG MONITOR", "SUPER"])
     }
 
+    /// TRIGGER: to see the triggers of all tables.
+    pub fn trigger(&self) -> bool {
+        self.global(&["TRIGGER"])
+    }
+
     /// Whether all tables of a database can be read.
     pub fn selects_database(&self, database: &str) -> bool {
         let about = |grant: &Grant| match &grant.scope {

@@ -1,12 +1,10 @@
 //! What the observations mean for a route.
 
-use std::collections::BTreeMap;
-
-use super::{Finding, Item, Observed, ServerIdBlock, Table};
+use super::{Finding, Item, Observed, ServerIdBlock, Table, names, outside};
 use crate::{
     binlog::ChecksumAlgorithm,
     fault::Code,
-    pipeline::rules::{ExcludedOrigin, ObjectRule, Pattern, RuleSet, Selection},
+    pipeline::rules::{ExcludedOrigin, ObjectRule, Pattern, RuleSet},
     source::{GtidMode, SourceError, SourceFacts, Vendor},
 };
 
@@ -56,9 +54,12 @@ pub fn judge(observed: &Observed, rules: &RuleSet, block: &ServerIdBlock) -> Vec
                 Item::GtidMode => gtid_mode(observed),
                 Item::SemiSync => semi_sync(&observed.facts, observed.semi_sync_clients),
                 Item::Origins => origins(observed, rules),
-                Item::NameCase => name_case(observed, rules),
+                Item::NameCase => names::name_case(observed, rules),
+                Item::NewNames => names::new_names(observed, rules),
                 Item::Objects => objects(observed, rules),
                 Item::Engines => engines(observed, rules),
+                Item::ForeignKeys => outside::judge_foreign_keys(observed, rules),
+                Item::ViewsTriggers => outside::judge_detours(observed, rules),
             })
         })
         .collect()
@@ -332,54 +333,6 @@ fn origins(observed: &Observed, rules: &RuleSet) -> Finding {
     Finding::pass(ITEM, format!("{} are excluded, none of them the source itself", rules.exclude_origins().len()))
 }
 
-fn name_case(observed: &Observed, rules: &RuleSet) -> Finding {
-    const ITEM: Item = Item::NameCase;
-    /// What cannot be seen from here.
-    const REPLICA: &str = "the replica's own lower_case_table_names is not told to a source: make sure of it there";
-    let setting = observed.facts.lower_case_table_names;
-    if setting != 0 {
-        let found = format!("lower_case_table_names is {setting} at the source: names compare without case; {REPLICA}");
-        return match setting {
-            // Stored as written and compared without case: a replica with 0 takes two spellings for two tables.
-            2 => Finding::warn(ITEM, found, "set lower_case_table_names to 1 or 2 at replicas too"),
-            _ => Finding::pass(ITEM, found),
-        };
-    }
-    let (Ok(databases), Ok(tables)) = (&observed.databases, &observed.tables) else {
-        return Finding::warn(ITEM, "the objects cannot be listed", "GRANT SELECT to the account");
-    };
-    // What replicas with lower_case_table_names 1 or 2 would take for one table.
-    let mut spelled: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
-    let mut has_capitals = false;
-    for table in tables {
-        if let Selection::Selected { database, name } = rules.table(&table.database, &table.name) {
-            has_capitals |= database.chars().chain(name.chars()).any(char::is_uppercase);
-            let key = (database.to_lowercase(), name.to_lowercase());
-            spelled.entry(key).or_default().push(format!("{}.{}", table.database, table.name));
-        }
-    }
-    let mut twins: Vec<String> =
-        spelled.into_values().filter(|names| names.len() > 1).map(|names| names.join(" and ")).collect();
-    for rule in rules.rules() {
-        let (ObjectRule::Database { pattern, .. } | ObjectRule::Table { database: pattern, .. }) = rule else {
-            continue;
-        };
-        let Some(exact) = pattern.exact() else { continue };
-        let other =
-            databases.iter().find(|database| **database != exact && database.to_lowercase() == exact.to_lowercase());
-        twins.extend(other.map(|other| format!("database {exact} and database {other}")));
-    }
-    twins.sort();
-    twins.dedup();
-    if !twins.is_empty() {
-        let found = format!("{} differ in case only, and lower_case_table_names is 0 at the source", list(&twins));
-        let next = "the rules tell them apart; a replica with lower_case_table_names 1 or 2 does not: use one with 0, or rename";
-        return Finding::warn(ITEM, found, next);
-    }
-    let capitals = if has_capitals { ", and some have capitals" } else { "" };
-    Finding::pass(ITEM, format!("lower_case_table_names is 0 at the source{capitals}; {REPLICA}"))
-}
-
 fn objects(observed: &Observed, rules: &RuleSet) -> Finding {
     const ITEM: Item = Item::Objects;
     let (databases, tables) = match (&observed.databases, &observed.tables) {
@@ -466,7 +419,7 @@ fn is_selected(rules: &RuleSet, table: &Table) -> bool {
 }
 
 /// The first few names, and how many more there are.
-fn list(names: &[String]) -> String {
+pub(super) fn list(names: &[String]) -> String {
     let shown = names.iter().take(NAMES_SHOWN).cloned().collect::<Vec<_>>().join(", ");
     match names.len().saturating_sub(NAMES_SHOWN) {
         0 => shown,

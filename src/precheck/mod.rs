@@ -5,7 +5,9 @@
 mod failover;
 mod grants;
 mod judge;
+mod names;
 mod observe;
+mod outside;
 mod report;
 
 use std::{collections::BTreeSet, ops::Range};
@@ -13,6 +15,7 @@ use std::{collections::BTreeSet, ops::Range};
 pub use grants::Grants;
 pub use judge::judge;
 pub use observe::{Observed, RegisteredReplica, Table, observe};
+pub use outside::{Detour, ForeignKey};
 pub use report::{Finding, Item, Report, Status};
 
 use crate::{

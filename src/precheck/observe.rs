@@ -3,10 +3,14 @@
 use std::collections::BTreeSet;
 
 use super::Grants;
+use super::outside::{self, Detour, ForeignKey};
 use crate::{
     pipeline::rules::{RuleSet, SYSTEM_SCHEMAS},
     source::{Client, Endpoint, ResultSet, SourceError, SourceFacts},
 };
+
+/// Databases in one statement.
+pub(super) const BATCH: usize = 200;
 
 /// A replica that the source knows of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +53,10 @@ pub struct Observed {
     pub databases: Result<Vec<String>, String>,
     /// The tables of databases that the route touches; all that are not the server's own where it selects everything.
     pub tables: Result<Vec<Table>, String>,
+    /// The foreign keys of selected tables on tables that are not selected.
+    pub foreign_keys: Result<Vec<ForeignKey>, String>,
+    /// Where changes are logged as statements: what may lead a statement from a table that is not selected to one that is.
+    pub detours: Result<Vec<Detour>, String>,
 }
 
 /// Connects and asks. An error means that there is no usable connection.
@@ -56,7 +64,7 @@ pub async fn observe(endpoint: &Endpoint, rules: &RuleSet) -> Result<Observed, S
     let mut client = Client::connect(endpoint).await?;
     let facts = SourceFacts::read(&mut client).await?;
     // Backslashes are then what names are escaped with, whatever the server's default says.
-    client.query("SET SESSION sql_mode = ''").await?;
+    client.query("SET SESSION sql_mode = '', sql_quote_show_create = 1").await?;
     let rules = rules.for_lower_case_table_names(facts.lower_case_table_names);
     let grants = words(grants(&mut client, &facts).await)?;
     let replicas = words(replicas(&mut client, &facts).await)?;
@@ -66,10 +74,16 @@ pub async fn observe(endpoint: &Endpoint, rules: &RuleSet) -> Result<Observed, S
         Some(false) | None => None,
     };
     let databases = words(databases(&mut client).await)?;
-    let tables = match &databases {
-        Ok(databases) => words(tables(&mut client, databases, &rules).await)?,
-        Err(refusal) => Err(refusal.clone()),
+    let (tables, foreign_keys) = match &databases {
+        Ok(databases) => {
+            let touched: BTreeSet<&String> = databases.iter().filter(|name| rules.database_touched(name)).collect();
+            let touched: Vec<&String> = touched.into_iter().collect();
+            let tables = words(tables(&mut client, &touched).await)?;
+            (tables, words(outside::foreign_keys(&mut client, &touched, &rules).await)?)
+        }
+        Err(refusal) => (Err(refusal.clone()), Err(refusal.clone())),
     };
+    let detours = words(outside::detours(&mut client, &facts, &rules).await)?;
     let observed = Observed {
         address: endpoint.address(),
         secure: client.is_secure(),
@@ -80,6 +94,8 @@ pub async fn observe(endpoint: &Endpoint, rules: &RuleSet) -> Result<Observed, S
         semi_sync_clients,
         databases,
         tables,
+        foreign_keys,
+        detours,
     };
     client.quit().await;
     Ok(observed)
@@ -147,13 +163,9 @@ async fn databases(client: &mut Client) -> Result<Vec<String>, SourceError> {
         .collect())
 }
 
-async fn tables(client: &mut Client, databases: &[String], rules: &RuleSet) -> Result<Vec<Table>, SourceError> {
-    /// Databases in one statement.
-    const BATCH: usize = 200;
-    let touched: BTreeSet<&String> = databases.iter().filter(|name| rules.database_touched(name)).collect();
-    let touched: Vec<&String> = touched.into_iter().collect();
+async fn tables(client: &mut Client, databases: &[&String]) -> Result<Vec<Table>, SourceError> {
     let mut tables = Vec::new();
-    for batch in touched.chunks(BATCH) {
+    for batch in databases.chunks(BATCH) {
         let list = batch.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(",");
         let answer = client
             .query(&format!(
@@ -170,6 +182,36 @@ fn table(answer: &ResultSet, row: usize) -> Option<Table> {
 }
 
 /// A text for a statement; backslashes escape in our session.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::source::ServerVersion;
+
+    /// A source with these variables and tables (`database.table`), of which everything else is as it should be.
+    pub(in crate::precheck) fn observed(version: &str, variables: &[(&str, &str)], tables: &[&str]) -> Observed {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let split = |table: &&str| {
+            let (database, name) = table.split_once('.').expect("database.table");
+            Table { database: database.to_owned(), name: name.to_owned(), engine: Some("InnoDB".to_owned()) }
+        };
+        let tables: Vec<Table> = tables.iter().map(split).collect();
+        let databases: BTreeSet<String> = tables.iter().map(|table| table.database.clone()).collect();
+        Observed {
+            address: "127.0.0.1:3306".to_owned(),
+            secure: true,
+            facts: SourceFacts::of(ServerVersion::parse(version).expect("a version"), variables),
+            grants: Ok(Grants::parse(["GRANT SELECT, REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO `r`@`%`"])),
+            replicas: Ok(Vec::new()),
+            binlog_filters: Ok((Vec::new(), Vec::new())),
+            semi_sync_clients: None,
+            databases: Ok(databases.into_iter().collect()),
+            tables: Ok(tables),
+            foreign_keys: Ok(Vec::new()),
+            detours: Ok(Vec::new()),
+        }
+    }
 }

@@ -48,8 +48,11 @@ items! {
     SemiSync = "semi_sync", "A source that waits for semi-synchronous replicas has them.";
     Origins = "origins", "`exclude_origins` leaves out other servers' transactions, not the source's own.";
     NameCase = "name_case", "Names that differ in case only are not mixed up.";
+    NewNames = "new_names", "No two tables of the source come under one name.";
     Objects = "objects", "What the route selects is there.";
     Engines = "engines", "The selected tables' engines can be replicated.";
+    ForeignKeys = "foreign_keys", "No foreign key changes rows of a selected table with those of one that is not selected.";
+    ViewsTriggers = "views_triggers", "No statement changes selected tables through a view or trigger that is not selected.";
     Failover = "failover", "Every server of `failover` answers and could take over (only where there are any).";
 }
 

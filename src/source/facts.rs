@@ -83,6 +83,7 @@ const VARIABLES: &[&str] = &[
     "gtid_domain_id",
     "gtid_mode",
     "hostname",
+    "innodb_native_foreign_keys",
     "log_bin",
     "log_bin_compress",
     "log_replica_updates",

@@ -31,7 +31,7 @@ fn objects(text: &str) -> Vec<ObjectRule> {
         .collect()
 }
 
-pub(in crate::pipeline) fn rules(text: &str) -> RuleSet {
+pub(crate) fn rules(text: &str) -> RuleSet {
     RuleSet::build(objects(text), None, Vec::new()).unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 
