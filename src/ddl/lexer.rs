@@ -12,7 +12,7 @@ use super::keyword::{Keyword, keyword};
 /// `sql_mode` bit of ANSI_QUOTES.
 const MODE_ANSI_QUOTES: u64 = 1 << 2;
 /// `sql_mode` bit of NO_BACKSLASH_ESCAPES.
-const MODE_NO_BACKSLASH_ESCAPES: u64 = 1 << 20;
+pub(super) const MODE_NO_BACKSLASH_ESCAPES: u64 = 1 << 20;
 
 /// What kind of token a range of text is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +77,8 @@ pub(super) struct Rules {
     ansi_quotes: bool,
     no_backslash_escapes: bool,
     version: u32,
-    mariadb: bool,
+    /// Whether MariaDB reads it.
+    pub(super) mariadb: bool,
 }
 
 impl Rules {

@@ -15,6 +15,7 @@ mod if_exists;
 mod keyword;
 mod kind;
 mod lexer;
+mod mask;
 mod objects;
 mod reserved;
 mod rewrite;
@@ -26,6 +27,7 @@ mod steps;
 pub use analyze::analyze;
 pub use comments::{Reader, analyze_for};
 pub use if_exists::with_if_exists;
+pub use mask::masked;
 pub use rewrite::{MappedName, RewriteError, can_go_bare, rewrite};
 
 /// What is known of the session that wrote a statement.

@@ -3,7 +3,6 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
-use super::charset::Charset;
 use super::lexer::{Lexer, Rules};
 use super::{Context, DerivedName, Object, ObjectType, Statement, reserved};
 
@@ -58,7 +57,6 @@ pub fn rewrite(
     default_database: &str,
     keep_items: Option<&[usize]>,
 ) -> Result<Vec<u8>, RewriteError> {
-    let charset = Charset::of_collation(context.client_collation);
     let mut dropped = vec![false; statement.objects.len()];
     let mut edits = keep_items.map_or(Ok(Vec::new()), |kept| removals(statement, kept, &mut dropped))?;
     let mut mapped: Vec<Option<&MappedName>> = vec![None; statement.objects.len()];
@@ -71,7 +69,6 @@ pub fn rewrite(
         mapped: &mapped,
         shared: shared_names(statement, &mapped),
         default_database,
-        charset,
         rules: Rules::of(context),
     };
     for ((object, name), dropped) in statement.objects.iter().zip(&mapped).zip(dropped) {
@@ -131,7 +128,6 @@ struct Splicer<'a> {
     mapped: &'a [Option<&'a MappedName>],
     shared: HashSet<&'a str>,
     default_database: &'a str,
-    charset: Charset,
     rules: Rules,
 }
 
@@ -147,7 +143,7 @@ impl Splicer<'_> {
             return Ok(());
         }
         let style = Style::of(self.sql, &derived.span);
-        let text = style.write(&format!("{}{}", table.name, derived.suffix), self.charset)?;
+        let text = style.write(&format!("{}{}", table.name, derived.suffix), &self.rules)?;
         edits.push(Edit { range: derived.span.clone(), text });
         Ok(())
     }
@@ -170,7 +166,7 @@ impl Splicer<'_> {
             // ALTER DATABASE without a name has no place in the text: the replica's default database is meant.
             if name.database != object.database && !object.span.is_empty() {
                 let style = Style::of(self.sql, &object.span);
-                edits.push(Edit { range: object.span.clone(), text: style.write(&name.database, self.charset)? });
+                edits.push(Edit { range: object.span.clone(), text: style.write(&name.database, &self.rules)? });
             }
             return Ok(());
         }
@@ -181,7 +177,7 @@ impl Splicer<'_> {
         let qualifier = match &object.database_span {
             Some(span) => {
                 if name.database != object.database {
-                    let text = Style::of(self.sql, span).write(&name.database, self.charset)?;
+                    let text = Style::of(self.sql, span).write(&name.database, &self.rules)?;
                     edits.push(Edit { range: span.clone(), text });
                 }
                 None
@@ -214,13 +210,13 @@ impl Splicer<'_> {
             if before.last() == Some(&b'.') && !object.column_qualifier {
                 return Err(RewriteError::LeadingPoint(object.name.clone()));
             }
-            text = style.write(database, self.charset)?;
+            text = style.write(database, &self.rules)?;
             text.push(b'.');
         }
         if name.name == object.name {
             text.extend_from_slice(self.sql.get(object.span.clone()).unwrap_or_default());
         } else {
-            text.extend(style.write(&name.name, self.charset)?);
+            text.extend(style.write(&name.name, &self.rules)?);
         }
         edits.push(Edit { range: object.span.clone(), text });
         Ok(())
@@ -273,7 +269,8 @@ impl Style {
     }
 
     /// The name in the session's character set, with quotes where the mention has them or the name needs them.
-    fn write(self, name: &str, charset: Charset) -> Result<Vec<u8>, RewriteError> {
+    fn write(self, name: &str, rules: &Rules) -> Result<Vec<u8>, RewriteError> {
+        let charset = rules.charset;
         let unencodable = || RewriteError::Unencodable(name.to_owned());
         let quote = match self {
             Self::Quoted(quote) => quote,
@@ -283,6 +280,11 @@ impl Style {
         let doubled = name.replace(char::from(quote), &format!("{0}{0}", char::from(quote)));
         let mut text = vec![quote];
         text.extend(charset.encode(&doubled).ok_or_else(unencodable)?);
+        // MariaDB takes a trail byte that looks like the quote for the first of two, and loses the byte behind it.
+        let quotes = text.iter().skip(1).filter(|&&byte| byte == quote).count();
+        if rules.mariadb && quotes != doubled.matches(char::from(quote)).count() {
+            return Err(unencodable());
+        }
         text.push(quote);
         Ok(text)
     }

@@ -6,13 +6,14 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{mask, rows};
+use super::rows;
 use crate::{
     binlog::{
         ChecksumAlgorithm, Event, EventType, ExecuteLoadQuery, FormatDescription, Gtid, HEADER_LENGTH, Header,
         MariaDbGtid, PayloadError, Query, Rotate, Rows, StatusVariables, TableMap, TaggedGtid, flags, open_statement,
         open_transaction, status_code,
     },
+    ddl::masked,
     gtid::{GtidSet, GtidSetError, MariaDbGtidText},
     wire::{Cursor, Truncated},
 };
@@ -293,7 +294,7 @@ impl Describer {
             described.detail("error_code", query.error_code);
         }
         let shown = &sql[..sql.len().min(SQL_LIMIT)];
-        described.sql = Some(if self.with_rows { text(shown) } else { mask::masked(shown, backslash_escapes(query)) });
+        described.sql = Some(if self.with_rows { text(shown) } else { masked(shown, sql_mode(query)) });
     }
 
     /// The statement that rows came from: it is about values, and nothing says how its quotes are to be read.
@@ -352,13 +353,10 @@ impl Describer {
     }
 }
 
-/// Whether the session read backslashes in texts as MySQL does by default.
-fn backslash_escapes(query: &Query<'_>) -> bool {
-    const NO_BACKSLASH_ESCAPES: u64 = 1 << 20;
+/// The session's `sql_mode`, 0 where the event has none.
+fn sql_mode(query: &Query<'_>) -> u64 {
     let sql_mode = StatusVariables::find(query.status, status_code::SQL_MODE).ok().flatten();
-    sql_mode
-        .and_then(|variable| Cursor::new(variable.payload).u64().ok())
-        .is_none_or(|mode| mode & NO_BACKSLASH_ESCAPES == 0)
+    sql_mode.and_then(|variable| Cursor::new(variable.payload).u64().ok()).unwrap_or_default()
 }
 
 fn clocks(described: &mut Described, last_committed: Option<u64>, sequence_number: Option<u64>) {

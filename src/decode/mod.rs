@@ -4,7 +4,6 @@
 //! text that rows came from shows its length only.
 
 mod describe;
-mod mask;
 mod rows;
 mod target;
 mod text;

@@ -155,7 +155,7 @@ pub(super) fn judge(event: &Event, context: &StatementContext<'_>) -> Result<Out
                 "it was born on an excluded origin and renames a selected table, and the selection cannot follow: {why}"
             );
             StreamError::Stopped {
-                message: format!("{}: {sentence} (rule ddl.rename_out)", shown(&statement, &sql)),
+                message: format!("{}: {sentence} (rule ddl.rename_out)", shown(&statement, &sql, &session)),
                 code: Code::StatementStopped,
                 behind: None,
             }
@@ -180,7 +180,7 @@ pub(super) fn judge(event: &Event, context: &StatementContext<'_>) -> Result<Out
                 policy::Reason::HistoryUnknown => Code::HistoryUnknown,
                 _ => Code::StatementStopped,
             };
-            let shown = shown(&statement, &sql);
+            let shown = shown(&statement, &sql, &session);
             let message = format!("{shown}: {reason} (rule {})", verdict.rule);
             Err(StreamError::Stopped { message, code, behind: verdict.learned })
         }
@@ -224,26 +224,30 @@ fn split_of_failed(
     let text = drops.then(|| ddl::with_if_exists(new_sql, statement, session)).flatten();
     text.ok_or_else(|| StreamError::Stopped {
         message: format!(
-            "{}: it failed with error {error_code} at the source after a part of it was done, only some of what it names is selected, and which              part was done is not in the binary log; do at the replica what was done at the source and let it go on after this statement: at a \
+            "{}: it failed with error {error_code} at the source after a part of it was done, only some of what it names is selected, and which part was done is not in the binary log; do at the replica what was done at the source and let it go on after this statement: at a \
              position after it, or with GTIDs by an empty transaction in its place (rule mixed targets)",
-            shown(statement, sql)
+            shown(statement, sql, session)
         ),
         code: Code::StatementStopped,
         behind: None,
     })
 }
 
-/// A statement as messages show it: its beginning, unless it can hold row values.
-fn shown(statement: &ddl::Statement, sql: &[u8]) -> String {
+/// A statement as messages show it: its beginning, without row values and secrets.
+fn shown(statement: &ddl::Statement, sql: &[u8], session: &ddl::Context<'_>) -> String {
     let kind = statement.kind.0;
     let holds_rows =
         ["insert", "replace", "update", "delete", "load", "unknown"].iter().any(|dml| kind.starts_with(dml));
     if holds_rows {
         return format!("a statement of kind {kind}");
     }
-    let text = String::from_utf8_lossy(&sql[..sql.len().min(SHOWN_LENGTH)]);
-    let dots = if sql.len() > SHOWN_LENGTH { "…" } else { "" };
-    format!("statement {:?}", format!("{text}{dots}"))
+    // Masked before it is cut: what makes a text a secret may come behind it.
+    let mut text = ddl::masked(sql, session.sql_mode);
+    if text.len() > SHOWN_LENGTH {
+        text.truncate(text.floor_char_boundary(SHOWN_LENGTH));
+        text.push('…');
+    }
+    format!("statement {text:?}")
 }
 
 /// `sql_mode` and the collation id of `character_set_client`, 0 where the event has none.
@@ -405,6 +409,29 @@ mod tests {
         ] {
             let before = status(b"\x01shop\0");
             assert_eq!(mapped_status(&before, &rules(objects)).unwrap(), expected, "{objects}");
+        }
+    }
+
+    #[test]
+    fn a_message_shows_the_statement_without_secrets_and_row_values() {
+        let session =
+            ddl::Context { default_database: "", sql_mode: 0, client_collation: 45, version: 80_036, mariadb: false };
+        let padding = "x".repeat(SHOWN_LENGTH);
+        for (sql, begins) in [
+            (
+                "CREATE USER 'u'@'%' IDENTIFIED WITH 'caching_sha2_password' AS '$A$005$hash'",
+                "\"CREATE USER ?@? IDENTIFIED WITH ? AS ?\"",
+            ),
+            ("CREATE TABLE other.c AS SELECT 'row value' AS v", "\"CREATE TABLE other.c AS SELECT ? AS v\""),
+            ("CREATE TABLE c (a INT) COMMENT 'orders'", "\"CREATE TABLE c (a INT) COMMENT 'orders'\""),
+            (
+                &format!("CREATE TABLE c (a INT DEFAULT 'row value') /* {padding} */ SELECT 1 AS a"),
+                "\"CREATE TABLE c (a INT DEFAULT ?) /* x",
+            ),
+        ] {
+            let statement = ddl::analyze(sql.as_bytes(), &session);
+            let shown = shown(&statement, sql.as_bytes(), &session);
+            assert!(shown.starts_with(&format!("statement {begins}")), "{shown}");
         }
     }
 }

@@ -1,5 +1,7 @@
 //! SQL text without the values that rows are made of.
 
+use super::lexer::MODE_NO_BACKSLASH_ESCAPES;
+
 /// First words of statements whose literals are definitions, not data.
 const DEFINITIONS: &[&str] = &[
     "ALTER",
@@ -21,13 +23,15 @@ const DEFINITIONS: &[&str] = &[
     "XA",
 ];
 
-/// Words that bring data or password hashes into a definition.
-const DATA_WORDS: &[&str] = &["SELECT", "VALUES", "IDENTIFIED", "PASSWORD", "AUTHENTICATION"];
+/// Words that bring data, passwords or their hashes into a definition.
+const DATA_WORDS: &[&str] =
+    &["SELECT", "VALUES", "IDENTIFIED", "PASSWORD", "AUTHENTICATION", "CONNECTION", "OPTION_LIST", "SERVER"];
 
 /// The statement with `?` for every text and number, unless it is a definition that holds none of somebody's data.
-/// `backslash_escapes` is off in sessions with NO_BACKSLASH_ESCAPES. Where the text is not UTF-8, a backslash may be half of
+/// `sql_mode` says whether a backslash escapes, as in [`Context::sql_mode`](super::Context::sql_mode). Where the text is not UTF-8, a backslash may be half of
 /// a character, and nothing is shown from the first text on.
-pub(super) fn masked(sql: &[u8], backslash_escapes: bool) -> String {
+pub fn masked(sql: &[u8], sql_mode: u64) -> String {
+    let backslash_escapes = sql_mode & MODE_NO_BACKSLASH_ESCAPES == 0;
     let pieces = Pieces { text: sql, at: 0, backslash_escapes };
     let is_utf8 = std::str::from_utf8(sql).map_or_else(|error| error.error_len().is_none(), |_| true);
     let mut out: Vec<u8> = Vec::with_capacity(sql.len());
@@ -138,6 +142,7 @@ mod tests {
             ("CREATE TABLE t (a VARCHAR(10) DEFAULT 'x')", "CREATE TABLE t (a VARCHAR(10) DEFAULT 'x')"),
             ("CREATE TABLE t AS SELECT 'secret'", "CREATE TABLE t AS SELECT ?"),
             ("CREATE USER 'u'@'h' IDENTIFIED WITH p AS '*HASH'", "CREATE USER ?@? IDENTIFIED WITH p AS ?"),
+            ("CREATE TABLE t (a INT) CONNECTION='mysql://u:p@h/d/t'", "CREATE TABLE t (a INT) CONNECTION=?"),
             ("/* from app */ BEGIN", "/* from app */ BEGIN"),
             ("/*!50003 SET @a = 'x' */", "/*!50003 SET @a = ? */"),
             (
@@ -146,9 +151,9 @@ mod tests {
             ),
             ("", ""),
         ] {
-            assert_eq!(masked(sql.as_bytes(), true), shown);
+            assert_eq!(masked(sql.as_bytes(), 0), shown);
         }
-        assert_eq!(masked(b"INSERT t VALUES ('a\\', 'b')", false), "INSERT t VALUES (?, ?)");
-        assert_eq!(masked(b"INSERT t VALUES ('\xbf\\', 'secret')", true), "INSERT t VALUES (? …");
+        assert_eq!(masked(b"INSERT t VALUES ('a\\', 'b')", MODE_NO_BACKSLASH_ESCAPES), "INSERT t VALUES (?, ?)");
+        assert_eq!(masked(b"INSERT t VALUES ('\xbf\\', 'secret')", 0), "INSERT t VALUES (? …");
     }
 }
