@@ -128,6 +128,9 @@ catalogue! {
         "give each replica its own server_id, and its own server uuid (remove auto.cnf of a copied data directory)";
     ReplicaTwice = "RPX-3011", Configuration, "a replica follows one source by GTID through two routes with different rules",
         "select everything in one route, or attach both channels by file and position";
+    ReplicaPartial = "RPX-3012", Replica, "the replica has a part of a transaction from other rules",
+        "load the former configuration again until the replica has the whole transaction; or undo by hand what the part has changed and run \
+         STOP SLAVE; START SLAVE (both threads), which takes the transaction again from its beginning";
     StatementStopped = "RPX-4001", Configuration, "a statement stops the route by its rules",
         "look at it with `replproxy explain`, then set the key that the message names or select the object";
     StatementUnknown = "RPX-4002", Configuration, "a statement could not be judged with certainty",

@@ -17,7 +17,7 @@ use super::listener::{accept_all, bind};
 use crate::admin;
 use crate::config::{Config, ReplicaProfile, Route, RouteTlsMode, Source};
 use crate::fault::{Code, Fault};
-use crate::relay::{Identities, RouteBackend, RouteJournal};
+use crate::relay::{Identities, Partials, RouteBackend, RouteJournal};
 use crate::replica::{Limits, Listener, ListenerConfig, Registry, ServerTls, serve_connection};
 use crate::source::Endpoint;
 use crate::status::{RouteFacts, RouteStatus, Status, replicas_of, sources_of, time_text};
@@ -39,6 +39,7 @@ struct Door {
     listener: Arc<Listener>,
     backend: Arc<RouteBackend>,
     journal: Arc<RouteJournal>,
+    partials: Arc<Partials>,
     telemetry: Arc<RouteTelemetry>,
     /// Ends the sessions of this version of the route.
     ending: Arc<watch::Sender<bool>>,
@@ -214,6 +215,8 @@ impl Process {
         let before = doors.iter().find(|old| old.route.name == route.name);
         let telemetry = before.map(|old| Arc::clone(&old.telemetry));
         let telemetry = telemetry.unwrap_or_else(|| RouteTelemetry::new(&route.name));
+        // A replica may come back from the rules before a reload.
+        let partials = before.map(|old| Arc::clone(&old.partials)).unwrap_or_default();
         let (backend, journal, ending) = match same {
             Some(same) => (Arc::clone(&same.backend), Arc::clone(&same.journal), Arc::clone(&same.ending)),
             None => {
@@ -245,6 +248,7 @@ impl Process {
                     Arc::clone(identities),
                     Arc::clone(&telemetry),
                     Arc::clone(&journal),
+                    Arc::clone(&partials),
                 );
                 (Arc::new(backend), journal, Arc::new(watch::Sender::new(false)))
             }
@@ -272,6 +276,7 @@ impl Process {
             listener,
             backend,
             journal,
+            partials,
             telemetry,
             ending,
         })

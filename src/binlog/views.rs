@@ -349,6 +349,8 @@ pub struct MariaDbGtid {
 impl MariaDbGtid {
     /// The group is this event and one QUERY.
     pub const STANDALONE: u8 = 1;
+    /// All that the group changes can be rolled back.
+    pub const TRANSACTIONAL: u8 = 4;
     /// Offset of `flags2` in the body.
     pub const FLAGS2_OFFSET: usize = 12;
     /// A statement of the data definition language.

@@ -147,6 +147,7 @@ async fn play(folder: &std::path::Path, config: &Config, route: &Route) -> Resul
         Identities::new(config.proxy.server_id, config.proxy.server_ids),
         Arc::clone(&telemetry),
         Arc::new(RouteJournal::open(None, &telemetry)?),
+        Arc::default(),
     );
     let door = ListenerConfig {
         name: ROUTE.to_owned(),

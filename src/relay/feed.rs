@@ -53,8 +53,10 @@ pub(super) struct RouteFeed {
     /// What a receiver counts where the source's stream begins, until its first event has come.
     served: Option<u64>,
     marks: Option<Marks>,
-    /// What the bytes depend on, where other replicas may get the same; `None` for a stream that is no other's.
-    rendering: Option<Arc<Rendering>>,
+    /// What the bytes depend on.
+    rendering: Arc<Rendering>,
+    /// Other replicas may get the same.
+    shares: bool,
     /// Time of the FORMAT_DESCRIPTION of the source's file.
     created: u32,
     /// The same of the file that the replica's position belongs to, until the source's file has been seen.
@@ -112,8 +114,10 @@ pub(super) struct Parts {
     pub(super) replica: Vendor,
     /// Where boundaries are remembered, and as which rendering.
     pub(super) index: Option<(Arc<Index>, String)>,
-    /// What the bytes depend on, where other replicas may get the same.
-    pub(super) rendering: Option<Arc<Rendering>>,
+    /// What the bytes depend on.
+    pub(super) rendering: Arc<Rendering>,
+    /// Other replicas may get the same.
+    pub(super) shares: bool,
 }
 
 impl RouteFeed {
@@ -126,6 +130,7 @@ impl RouteFeed {
         Self {
             _upstream: parts.telemetry.upstream(parts.semi_sync),
             rendering: parts.rendering,
+            shares: parts.shares,
             created: 0,
             expected: None,
             last: None,
@@ -234,7 +239,12 @@ impl RouteFeed {
 
     /// What the bytes depend on, where other replicas may get the same.
     pub(super) fn rendering(&self) -> Option<&Arc<Rendering>> {
-        self.rendering.as_ref()
+        self.shares.then_some(&self.rendering)
+    }
+
+    /// What the bytes depend on, in a word.
+    pub(super) fn word(&self) -> &str {
+        &self.rendering.word
     }
 
     /// Where the stream stands, if it is a place at which another stream can be joined.

@@ -10,6 +10,7 @@ mod journal;
 mod last_facts;
 mod lasting;
 mod log_end;
+mod partial;
 mod place;
 mod progress;
 mod replica_feed;
@@ -45,6 +46,8 @@ pub use journal::RouteJournal;
 use last_facts::LastFacts;
 use lasting::has_end;
 use log_end::LogEnd;
+use partial::Arrival;
+pub use partial::Partials;
 use place::Rendering;
 use progress::CONNECT_STATE;
 use replica_feed::ReplicaFeed;
@@ -76,6 +79,7 @@ struct Core {
     index: Arc<Index>,
     xa: XaMemory,
     journal: Arc<RouteJournal>,
+    partials: Arc<Partials>,
     tails: Tails,
     farewells: Farewells,
     questions: Arc<Questions>,
@@ -91,6 +95,7 @@ impl RouteBackend {
         identities: Arc<Identities>,
         telemetry: Arc<RouteTelemetry>,
         journal: Arc<RouteJournal>,
+        partials: Arc<Partials>,
     ) -> Self {
         let (facts, index, xa, tails) = (LastFacts::default(), Arc::default(), XaMemory::default(), Tails::default());
         let servers = Servers::new(source_name.clone(), servers);
@@ -104,6 +109,7 @@ impl RouteBackend {
             index,
             xa,
             journal,
+            partials,
             tails,
             farewells: Farewells::default(),
             questions: Arc::default(),
@@ -115,7 +121,8 @@ impl RouteBackend {
     async fn start(&self, request: ReplicaRequest) -> Result<Box<dyn Feed>, Fault> {
         let following = self.core.follow(&request).await?;
         let feed = self.core.open(&request, Asker::Replica).await?;
-        Ok(Box::new(ReplicaFeed::new(Arc::clone(&self.core), request, feed, following)))
+        let arrival = Arrival::new(&self.core.partials, self.core.telemetry.route(), &request, feed.word());
+        Ok(Box::new(ReplicaFeed::new(Arc::clone(&self.core), request, feed, following, arrival)))
     }
 }
 
@@ -247,7 +254,8 @@ impl Core {
             semi_sync: is_semi_sync(request, &facts),
             facts,
             questions: Arc::clone(&self.questions),
-            rendering: (!has_end(request)).then(|| Arc::new(shared)),
+            rendering: Arc::new(shared),
+            shares: !has_end(request),
             source_name: self.source_name.clone(),
             events,
             opened,
@@ -274,6 +282,9 @@ impl Core {
                     self.servers.goes_by_gtid(&request.replica, Known::of(feed.facts()));
                 }
             }
+        }
+        if matches!(request.start, ReplicaStart::MariaDbGtid(_)) {
+            self.partials.comes_from(&Known::of(feed.facts()));
         }
         Ok(feed)
     }
@@ -490,7 +501,7 @@ mod tests {
             semi_sync,
             ..ReplicaSession::of_a_test(7)
         };
-        ReplicaRequest { replica, start, flags: 0, non_blocking: false }
+        ReplicaRequest { replica, start, receiver: FilePosition::default(), flags: 0, non_blocking: false }
     }
 
     fn place() -> ReplicaStart {

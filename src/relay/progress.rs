@@ -123,6 +123,14 @@ impl Progress {
         }
     }
 
+    /// The last MariaDB transactions of which something went out; `None` where that is not known, or the replica goes otherwise.
+    pub(super) fn put_out(&self) -> Option<MariaDbPosition> {
+        let Self::MariaDb { position, open } = self else { return None };
+        let mut position = position.clone();
+        open.iter().for_each(|gtid| position.advance(*gtid));
+        Some(position)
+    }
+
     /// The request of a replica that has all this; `None` where that is not known.
     pub(super) fn request(&self, request: &ReplicaRequest, served: FilePosition) -> Option<ReplicaRequest> {
         let mut request = request.clone();

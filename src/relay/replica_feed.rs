@@ -21,6 +21,7 @@ use super::acks::{Confirmation, Given};
 use super::feed::RouteFeed;
 use super::following::Following;
 use super::lasting::{FIRST_PAUSE, LastingFeed, Reopening, is_superseded};
+use super::partial::Arrival;
 use super::place::Place;
 use super::progress::Progress;
 use super::ring::{Batch, Taken};
@@ -83,11 +84,19 @@ pub(super) struct ReplicaFeed {
     given: Given,
     /// When the file was begun in which the replica stood when it left the tail; 0 where that is not known.
     file_created: u32,
+    /// How a MariaDB replica by GTID came, and what it may have of its first transaction.
+    arrival: Option<Arrival>,
     _following: Option<Following>,
 }
 
 impl ReplicaFeed {
-    pub(super) fn new(core: Arc<Core>, request: ReplicaRequest, feed: RouteFeed, following: Option<Following>) -> Self {
+    pub(super) fn new(
+        core: Arc<Core>,
+        request: ReplicaRequest,
+        feed: RouteFeed,
+        following: Option<Following>,
+        arrival: Option<Arrival>,
+    ) -> Self {
         let private = LastingFeed::new(Arc::clone(&core), request.clone(), feed);
         let facts = Arc::clone(private.facts());
         Self {
@@ -100,6 +109,7 @@ impl ReplicaFeed {
             questions: Vec::new(),
             given: Given::default(),
             file_created: 0,
+            arrival,
             _following: following,
         }
     }
@@ -112,6 +122,22 @@ impl ReplicaFeed {
             let (server, created) = (Known::of(&self.facts), live.created());
             self.core.servers.left(&self.request.replica, Stretch { server, from, to, created, since: live.since });
         }
+    }
+
+    /// Is the first transaction of a replica by MariaDB GTID in what goes out next, then what it may have of that is seen to.
+    fn arrive(&mut self, out: &mut Vec<Event>) -> Result<(), Fault> {
+        let Some(arrival) = self.arrival.as_mut().filter(|arrival| !arrival.is_decided()) else { return Ok(()) };
+        let added = arrival.pass(out).inspect_err(|fault| self.core.telemetry.failed(fault))?;
+        if let Some((at, count)) = added {
+            self.questions.iter_mut().filter(|(before, _)| *before > at).for_each(|(before, _)| *before += count);
+        }
+        Ok(())
+    }
+
+    async fn fill_and_arrive(&mut self, out: &mut Vec<Event>) -> Result<FeedState, Fault> {
+        let filled = self.fill(out).await;
+        self.arrive(out)?;
+        filled
     }
 
     async fn fill(&mut self, out: &mut Vec<Event>) -> Result<FeedState, Fault> {
@@ -254,7 +280,8 @@ impl ReplicaFeed {
         match taken {
             Taken::Batch(batch, skip) => {
                 live.idle = false;
-                Ok(live.pass_on(&batch, skip, &self.request.replica, out, &mut self.questions))
+                let is_looked_at = self.arrival.as_ref().is_some_and(|arrival| !arrival.is_decided());
+                Ok(live.pass_on((&batch, skip), &self.request.replica, is_looked_at, out, &mut self.questions))
             }
             Taken::Nothing { idle } => {
                 live.idle = idle;
@@ -308,6 +335,14 @@ impl ReplicaFeed {
 impl Drop for ReplicaFeed {
     fn drop(&mut self) {
         self.remember_place();
+        let progress = match &self.state {
+            State::Private(feed) => Some(feed.progress()),
+            State::Live(live) => Some(&live.progress),
+            State::Leaving(..) | State::Confirming(_) => None,
+        };
+        if let (Some(arrival), Some(progress)) = (&self.arrival, progress) {
+            arrival.left(progress);
+        }
     }
 }
 
@@ -328,12 +363,12 @@ impl Live {
     }
 
     /// Puts out what the replica needs of a batch: not the groups that it has, and pads with its own server id. Mostly that is all of
-    /// it, as it was made for everybody.
+    /// it, as it was made for everybody, unless each event is looked at.
     fn pass_on(
         &mut self,
-        batch: &Batch,
-        skip: usize,
+        (batch, skip): (&Batch, usize),
         replica: &ReplicaSession,
+        is_looked_at: bool,
         out: &mut Vec<Event>,
         questions: &mut Vec<(usize, u64)>,
     ) -> FeedState {
@@ -342,6 +377,7 @@ impl Live {
         if skip == 0
             && !self.leaving_out
             && !replica.semi_sync
+            && !is_looked_at
             && let Some(stretch) = batch.framed.stretch()
             && self.progress.sent_all(&batch.advance, batch.whole)
         {
@@ -393,7 +429,7 @@ impl Live {
 
 impl Feed for ReplicaFeed {
     fn next<'a>(&'a mut self, out: &'a mut Vec<Event>) -> BoxFuture<'a, Result<FeedState, Fault>> {
-        Box::pin(self.fill(out))
+        Box::pin(self.fill_and_arrive(out))
     }
 
     fn at_boundary(&self) -> bool {

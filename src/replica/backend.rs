@@ -103,6 +103,8 @@ pub struct ReplicaRequest {
     pub replica: ReplicaSession,
     /// Where to begin.
     pub start: ReplicaStart,
+    /// Where the receiver stands, as COM_BINLOG_DUMP says: MariaDB replicas that go by GTID say it besides. Else as `start`, or nowhere.
+    pub receiver: FilePosition,
     /// The flags of the dump command as they came.
     pub flags: u16,
     /// End with EOF instead of waiting for more (flag 1, or server id 0).

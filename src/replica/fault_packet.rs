@@ -64,6 +64,7 @@ pub(crate) fn fatal_number(code: Code) -> Option<u16> {
         | Code::ReplicaRulesChanged
         | Code::ReplicaUnfit
         | Code::ReplicaTwice
+        | Code::ReplicaPartial
         | Code::PositionTooLarge
         | Code::ReplicaDuplicate
         | Code::ReplicaProtocol

@@ -283,21 +283,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
             code::BINLOG_DUMP => match BinlogDump::read(body) {
                 Ok(dump) => {
                     let connect_state = self.asker().variables.get("slave_connect_state").map(|state| state.to_owned());
+                    let receiver = FilePosition { file: dump.file, position: u64::from(dump.position) };
                     let start = match connect_state {
                         Some(state) => ReplicaStart::MariaDbGtid(state),
-                        None => ReplicaStart::FilePosition(FilePosition {
-                            file: dump.file,
-                            position: u64::from(dump.position),
-                        }),
+                        None => ReplicaStart::FilePosition(receiver.clone()),
                     };
-                    self.dump(start, dump.flags, dump.server_id, ending).await
+                    self.dump((start, receiver), dump.flags, dump.server_id, ending).await
                 }
                 Err(error) => self.malformed(&error).await,
             },
             code::BINLOG_DUMP_GTID => match BinlogDumpGtid::read(body) {
                 Ok(dump) => {
                     let start = ReplicaStart::MySqlGtid(dump.set);
-                    self.dump(start, dump.flags, dump.server_id, ending).await
+                    self.dump((start, FilePosition::default()), dump.flags, dump.server_id, ending).await
                 }
                 Err(error) => self.malformed(&error).await,
             },
@@ -436,7 +434,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
 
     async fn dump(
         &mut self,
-        start: ReplicaStart,
+        (start, receiver): (ReplicaStart, FilePosition),
         flags: u16,
         server_id: u32,
         ending: &watch::Receiver<bool>,
@@ -492,8 +490,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
         if replica.semi_sync {
             telemetry.acknowledges();
         }
-        let request =
-            ReplicaRequest { replica, start, non_blocking: flags & dump_flag::NON_BLOCK != 0 || server_id == 0, flags };
+        let non_blocking = flags & dump_flag::NON_BLOCK != 0 || server_id == 0;
+        let request = ReplicaRequest { replica, start, receiver, non_blocking, flags };
         let outcome = self.open_and_stream(request.clone(), &plan, &telemetry, ending).await;
         match outcome {
             Ok(DumpEnd::Complete) => {

@@ -133,7 +133,8 @@ mod tests {
 
     fn request(server_id: u32) -> ReplicaRequest {
         let replica = ReplicaSession::of_a_test(server_id);
-        ReplicaRequest { replica, start: ReplicaStart::MySqlGtid(Default::default()), flags: 0, non_blocking: false }
+        let start = ReplicaStart::MySqlGtid(Default::default());
+        ReplicaRequest { replica, start, receiver: Default::default(), flags: 0, non_blocking: false }
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod idle;
 mod interruptions;
 mod lexing;
 mod pairs;
+mod partial;
 mod raw;
 mod reading;
 mod refusals;

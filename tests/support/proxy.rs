@@ -45,6 +45,12 @@ impl Proxy {
         self.wait_until_it_listens().await;
     }
 
+    /// The same with another configuration.
+    pub(crate) async fn start_again_with(&mut self, configuration: &str) {
+        std::fs::write(self.folder.path().join("replproxy.toml"), configuration).expect("the folder can be written");
+        self.start_again().await;
+    }
+
     /// Replaces the configuration and has it read again, as an operator does: a file and a SIGHUP.
     pub(crate) fn reconfigure(&self, configuration: &str) {
         std::fs::write(self.folder.path().join("replproxy.toml"), configuration).expect("the folder can be written");
