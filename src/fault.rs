@@ -129,8 +129,8 @@ catalogue! {
     ReplicaTwice = "RPX-3011", Configuration, "a replica follows one source by GTID through two routes with different rules",
         "select everything in one route, or attach both channels by file and position";
     ReplicaPartial = "RPX-3012", Replica, "the replica has a part of a transaction from other rules",
-        "load the former configuration again until the replica has the whole transaction; or undo by hand what the part has changed and run \
-         STOP SLAVE; START SLAVE (both threads), which takes the transaction again from its beginning";
+        "load the former configuration until the replica has all of it; or undo the part by hand, and run STOP SLAVE; START SLAVE (by position: \
+         with CHANGE MASTER to Exec_Master_Log_Pos in between)";
     StatementStopped = "RPX-4001", Configuration, "a statement stops the route by its rules",
         "look at it with `replproxy explain`, then set the key that the message names or select the object";
     StatementUnknown = "RPX-4002", Configuration, "a statement could not be judged with certainty",

@@ -34,7 +34,7 @@ pub fn file_order(file: &[u8]) -> (usize, &[u8]) {
 /// What a replica's receiver (I/O thread) makes of the events that it is sent: its `Read_Master_Log_Pos`.
 ///
 /// MySQL adds up the lengths it received and reads positions in ROTATE only; MariaDB also jumps forward to a larger
-/// `log_pos` (`queue_event` in both servers).
+/// `log_pos`, and reads nothing but that in GTID_LIST (`queue_event` in both servers).
 #[derive(Debug, Clone)]
 pub struct ReceiverPosition {
     vendor: Vendor,
@@ -69,6 +69,10 @@ impl ReceiverPosition {
             }
             EventType::STOP | EventType::HEARTBEAT | EventType::HEARTBEAT_V2 => {}
             EventType::FORMAT_DESCRIPTION if header.log_pos == 0 => {}
+            // Behind the list's place in the file, as at the start of a GTID stream, it counts nothing.
+            EventType::MARIADB_GTID_LIST if self.vendor == Vendor::MariaDb => {
+                self.at.position = self.at.position.max(u64::from(header.log_pos));
+            }
             _ => {
                 self.at.position = self.at.position.saturating_add(length);
                 if self.vendor == Vendor::MariaDb && u64::from(header.log_pos) > self.at.position {
@@ -112,7 +116,7 @@ impl Stretch {
         let header = event.header();
         let length = u64::from(header.event_length);
         match header.event_type {
-            EventType::ROTATE | EventType::FORMAT_DESCRIPTION => None,
+            EventType::ROTATE | EventType::FORMAT_DESCRIPTION | EventType::MARIADB_GTID_LIST => None,
             EventType::STOP | EventType::HEARTBEAT | EventType::HEARTBEAT_V2 => Some(self),
             _ => Some(Self {
                 bytes: self.bytes.saturating_add(length),
@@ -134,6 +138,28 @@ mod tests {
         assert!(files.iter().all(|file| stem(file) == b"binlog"));
         assert_eq!(stem(b"binlog.rp5f3c9a12.000009"), b"binlog.rp5f3c9a12");
         assert_eq!(stem(b"binlog"), b"binlog");
+    }
+
+    #[test]
+    fn a_gtid_list_behind_the_receiver_counts_nothing_on_mariadb() {
+        for (vendor, at, log_pos, expected) in [
+            (Vendor::MariaDb, 256, 299, 299),
+            (Vendor::MariaDb, 1000, 299, 1000),
+            (Vendor::MariaDb, 1000, 0, 1000),
+            (Vendor::MySql, 1000, 299, 1043),
+        ] {
+            let header = Header {
+                timestamp: 0,
+                event_type: EventType::MARIADB_GTID_LIST,
+                server_id: 1,
+                event_length: 0,
+                log_pos,
+                flags: 0,
+            };
+            let mut receiver = ReceiverPosition::new(vendor, FilePosition { file: Vec::new(), position: at });
+            receiver.receive(&Event::build(header, &[&[0; 24]], ChecksumAlgorithm::None));
+            assert_eq!(receiver.at().position, expected, "{vendor} {at} {log_pos}");
+        }
     }
 
     #[test]

@@ -44,6 +44,13 @@ impl Seek {
         Self { target, is_served, replica, receiver, file, format: None, server_id: 0 }
     }
 
+    /// The position that is looked for.
+    pub fn position(&self) -> u64 {
+        match self.target {
+            Target::Source(position) | Target::Served(position) => position,
+        }
+    }
+
     /// Whether the source's stream has left the file.
     pub fn is_past(&self, source: &FilePosition) -> bool {
         !self.file.is_empty() && source.file != self.file

@@ -17,6 +17,7 @@ use crate::telemetry::{PolicedStatement, RouteTelemetry, StatementAction, Upstre
 use super::acks::{Asked, Questions};
 use super::identity::Lease;
 use super::index::{Index, Mark, fingerprint, is_due};
+use super::partial::Return;
 use super::place::{Place, Rendering};
 use super::servers::identity;
 use super::start::{LARGEST_POSITION, Start};
@@ -33,6 +34,8 @@ pub(super) struct RouteFeed {
     stream: Stream,
     telemetry: Arc<RouteTelemetry>,
     seek: Option<Seek>,
+    /// The replica whose place is looked for.
+    returned: Option<Return>,
     /// Waits until the events before it have been written.
     pending: Option<Fault>,
     boundary: bool,
@@ -110,6 +113,8 @@ pub(super) struct Parts {
     pub(super) stream: Stream,
     pub(super) telemetry: Arc<RouteTelemetry>,
     pub(super) start: Start,
+    /// A replica whose place is not found yet.
+    pub(super) returned: Option<Return>,
     pub(super) identity: Lease,
     pub(super) replica: Vendor,
     /// Where boundaries are remembered, and as which rendering.
@@ -127,6 +132,12 @@ impl RouteFeed {
         let receiver = FilePosition { file: start.from.file.clone(), position: start.served };
         let (file, served) = (start.from.file, start.numbering);
         let seek = start.target.map(|target| Seek::new(target, &served, parts.replica, receiver, file));
+        let mut returned = parts.returned;
+        if seek.is_none()
+            && let Some(returned) = returned.take()
+        {
+            returned.begins();
+        }
         Self {
             _upstream: parts.telemetry.upstream(parts.semi_sync),
             rendering: parts.rendering,
@@ -144,6 +155,7 @@ impl RouteFeed {
             stream: parts.stream,
             telemetry: parts.telemetry,
             seek,
+            returned,
             pending: None,
             boundary: true,
             whole: 0,
@@ -520,8 +532,11 @@ impl RouteFeed {
         if let Some(seek) = &mut self.seek {
             let rendered = out.split_off(start);
             if let Some(receiver) = seek.pass(rendered, boundary, self.stream.source_position(), out) {
+                let inside = !boundary || receiver.position != seek.position();
                 self.stream.set_served_position(receiver);
                 self.seek = None;
+                let found = self.returned.take().map_or(Ok(()), |returned| returned.found(inside));
+                found.inspect_err(|_| out.truncate(start))?;
             } else {
                 let source = self.stream.source_position();
                 if self.idle || seek.is_past(source) {

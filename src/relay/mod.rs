@@ -46,8 +46,8 @@ pub use journal::RouteJournal;
 use last_facts::LastFacts;
 use lasting::has_end;
 use log_end::LogEnd;
-use partial::Arrival;
 pub use partial::Partials;
+use partial::{Arrival, Return};
 use place::Rendering;
 use progress::CONNECT_STATE;
 use replica_feed::ReplicaFeed;
@@ -200,7 +200,13 @@ impl Core {
         };
         let (server_id, uuid) = (request.replica.server_id, request.replica.uuid.as_deref());
         let departed = self.telemetry.departed(server_id, uuid);
-        let mut start = start::decide(&rules, request, departed.as_ref().map(|departed| &departed.place))?;
+        let returned = match asker {
+            Asker::Replica => Return::new(&self.partials, request, start::fingerprint(&rules)),
+            Asker::Process => None,
+        };
+        let is_looked_for = returned.as_ref().is_some_and(Return::is_from_other_rules);
+        let mut start =
+            start::decide(&rules, request, departed.as_ref().map(|departed| &departed.place), is_looked_for)?;
         if asker == Asker::Replica
             && let (ReplicaStart::FilePosition(at), Some(Target::Source(_)) | None) = (&request.start, &start.target)
             && let Some(size) = self.file_size(&mut client, &start.from.file).await?
@@ -267,6 +273,7 @@ impl Core {
             )?,
             telemetry: Arc::clone(&self.telemetry),
             start,
+            returned,
             identity: lease,
             replica: vendor,
             index: by_position.then(|| (Arc::clone(&self.index), rendering)),

@@ -7,7 +7,10 @@
 //! transaction, rolls back, and counts anew (`queue_event`). A part that is in tables without transactions cannot be rolled back: the
 //! replica is stopped instead.
 //!
-//! Whether it stands inside of a transaction is seen by the position in its dump command: its receiver's, and no part of the request. The
+//! A MySQL replica that goes by file and position asks for the rest of the transaction, by the count of what it has. Under other rules that count
+//! is another place, or none; such a replica is stopped too.
+//!
+//! Whether a MariaDB replica stands inside of a transaction is seen by the position in its dump command: its receiver's, and no part of the request. The
 //! ROTATE that begins a stream would put it back; so until the first transaction comes it says what the replica itself said.
 
 use std::collections::{HashMap, VecDeque};
@@ -16,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracing::{info, warn};
 
-use crate::binlog::{Event, EventType, MariaDbGtid, Rotate, flags, for_mid_file};
+use crate::binlog::{Event, EventType, MariaDbGtid, Rotate, Vendor, flags, for_mid_file};
 use crate::fault::{Code, Fault};
 use crate::gtid::{MariaDbGtidText, MariaDbPosition};
 use crate::pipeline::coordinates::{FIRST_POSITION, FilePosition};
@@ -47,8 +50,16 @@ struct State {
     server: Option<Known>,
     epoch: u64,
     sessions: u64,
-    records: HashMap<Key, Record>,
-    /// The keys of `records` by age.
+    records: Remembered<Record>,
+    /// The rules under which MySQL replicas by file and position were sent what they were sent last.
+    positions: Remembered<String>,
+}
+
+/// What is known of replicas.
+#[derive(Debug)]
+struct Remembered<T> {
+    replicas: HashMap<Key, T>,
+    /// The keys of `replicas` by age.
     order: VecDeque<Key>,
 }
 
@@ -82,16 +93,66 @@ impl Partials {
     }
 }
 
-impl State {
-    fn remember(&mut self, key: Key, record: Record) {
-        if self.records.insert(key, record).is_none() {
+impl<T> Default for Remembered<T> {
+    fn default() -> Self {
+        Self { replicas: HashMap::new(), order: VecDeque::new() }
+    }
+}
+
+impl<T> Remembered<T> {
+    fn insert(&mut self, key: Key, what: T) {
+        if self.replicas.insert(key, what).is_none() {
             self.order.push_back(key);
             if self.order.len() > MAX_RECORDS
                 && let Some(oldest) = self.order.pop_front()
             {
-                self.records.remove(&oldest);
+                self.replicas.remove(&oldest);
             }
         }
+    }
+}
+
+/// A MySQL replica that goes by file and position and has come (back), until its place is found.
+#[derive(Debug)]
+pub(super) struct Return {
+    partials: Arc<Partials>,
+    key: Key,
+    at: FilePosition,
+    rules: String,
+    is_from_other_rules: bool,
+}
+
+impl Return {
+    /// `None` where the replica goes otherwise, or does not come back. `rules`: their fingerprint.
+    pub(super) fn new(partials: &Arc<Partials>, request: &ReplicaRequest, rules: String) -> Option<Self> {
+        let ReplicaStart::FilePosition(at) = &request.start else { return None };
+        let key = (request.replica.server_id, request.replica.peer.ip());
+        if key.0 == 0 || request.replica.vendor != Vendor::MySql {
+            return None;
+        }
+        let before = partials.state().positions.replicas.get(&key).cloned();
+        let is_from_other_rules = before.is_some_and(|before| before != rules);
+        Some(Self { partials: Arc::clone(partials), key, at: at.clone(), rules, is_from_other_rules })
+    }
+
+    /// Whether the replica was sent what it has under other rules, so that a place inside of a transaction is not this one.
+    pub(super) fn is_from_other_rules(&self) -> bool {
+        self.is_from_other_rules
+    }
+
+    /// The place is found, `inside` of a transaction or not.
+    pub(super) fn found(self, inside: bool) -> Result<(), Fault> {
+        if inside && self.is_from_other_rules {
+            let message = format!("a part of the transaction at {} was sent under other rules", self.at);
+            return Err(Fault::new(Code::ReplicaPartial, message));
+        }
+        self.begins();
+        Ok(())
+    }
+
+    /// The stream begins where the replica asked for, which nobody needs to look for.
+    pub(super) fn begins(self) {
+        self.partials.state().positions.insert(self.key, self.rules);
     }
 }
 
@@ -131,6 +192,8 @@ pub(super) struct Arrival {
 struct Begun {
     file: Vec<u8>,
     format: Option<Event>,
+    /// The receiver was left where it is.
+    stays: bool,
 }
 
 impl Arrival {
@@ -171,7 +234,13 @@ impl Arrival {
             }
             match out[index].event_type() {
                 EventType::ROTATE => self.rotate(&mut out[index]),
-                EventType::FORMAT_DESCRIPTION => self.stream.format = Some(out[index].clone()),
+                EventType::FORMAT_DESCRIPTION => {
+                    if self.stream.stays {
+                        // A receiver that is further in the file must not count it.
+                        out[index] = for_mid_file(&out[index], false);
+                    }
+                    self.stream.format = Some(out[index].clone());
+                }
                 EventType::MARIADB_GTID => {
                     let added = self.decide(&out[index]).inspect_err(|_| out.truncate(index))?;
                     let count = added.len();
@@ -187,10 +256,11 @@ impl Arrival {
     /// The first ROTATE of the stream leaves the receiver where it is, as long as that is in the file.
     fn rotate(&mut self, event: &mut Event) {
         let Ok(rotate) = Rotate::read(event.body()) else { return };
-        let begins = self.stream.file.is_empty();
+        let begins = self.stream.file.is_empty() && event.header().flags & flags::ARTIFICIAL != 0;
         let file = rotate.file.to_vec();
-        if begins && event.header().flags & flags::ARTIFICIAL != 0 && file == self.receiver.file {
-            let position = rotate.position.max(self.receiver.position);
+        let position = self.receiver.position;
+        self.stream.stays = begins && file == self.receiver.file && position > rotate.position;
+        if self.stream.stays {
             *event = Event::build(*event.header(), &[&position.to_le_bytes(), &file], event.checksum());
         }
         self.stream.file = file;
@@ -214,7 +284,7 @@ impl Arrival {
                 server_id,
                 %gtid,
                 "the replica stands inside a transaction that changes tables without transactions: it goes on behind the part that it has, \
-                 which is right if the rules are those under which it was sent"
+                 which is right if that was sent under the same rules and from the same server"
             ),
             Verdict::TakesBack => info!(
                 route,
@@ -224,8 +294,7 @@ impl Arrival {
             ),
             Verdict::Stops => {
                 let message = format!(
-                    "the replica was sent a part of transaction {gtid} under other rules; the transaction changes tables without \
-                     transactions, in which that part stays whatever happens, and the replica would leave out as many events of what comes now"
+                    "a part of {gtid} was sent under other rules, and what it changes is in tables without transactions"
                 );
                 return Err(Fault::new(Code::ReplicaPartial, message));
             }
@@ -247,7 +316,8 @@ impl Arrival {
         // What a replica says has 32 bits. In another file it takes back by itself what it has.
         let behind = start > LARGEST_POSITION || self.receiver.position > start;
         let is_inside = behind && self.receiver.file == self.stream.file;
-        let before = state.records.get(&self.key).filter(|before| before.epoch == epoch && epoch == self.epoch);
+        let before =
+            state.records.replicas.get(&self.key).filter(|before| before.epoch == epoch && epoch == self.epoch);
         let is_same = before.is_some_and(|before| before.word == self.word && before.doubtful != Some(gtid));
         // Its count may be ahead of the source's position where rules lengthen what they send.
         let was_begun = before.is_none_or(|before| {
@@ -270,7 +340,7 @@ impl Arrival {
             // The connection may end before the replica has taken anything back.
             let doubtful = (verdict == Verdict::TakesBack).then_some(gtid);
             let (word, session) = (Arc::clone(&self.word), self.session);
-            state.remember(self.key, Record { word, epoch: self.epoch, session, doubtful, put_out: None });
+            state.records.insert(self.key, Record { word, epoch: self.epoch, session, doubtful, put_out: None });
         }
         verdict
     }
@@ -281,9 +351,147 @@ impl Arrival {
             return;
         }
         let mut state = self.partials.state();
-        let record = state.records.get_mut(&self.key).filter(|record| record.session == self.session);
+        let record = state.records.replicas.get_mut(&self.key).filter(|record| record.session == self.session);
         if let Some(record) = record {
             record.put_out = progress.put_out().filter(|put_out| put_out.iter().count() <= MAX_DOMAINS);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::binlog::{ChecksumAlgorithm, Header};
+    use crate::replica::backend::ReplicaSession;
+
+    const FILE: &[u8] = b"bin.000007";
+    const TRANSACTIONAL: u8 = MariaDbGtid::TRANSACTIONAL;
+
+    fn event(event_type: EventType, log_pos: u32, body: &[&[u8]]) -> Event {
+        let header = Header { timestamp: 1, event_type, server_id: 7, event_length: 0, log_pos, flags: 0 };
+        Event::build(header, body, ChecksumAlgorithm::None)
+    }
+
+    /// The GTID 0-7-`sequence`, which begins at 1000 times its number.
+    fn gtid(sequence: u32, flags2: u8) -> Event {
+        let body = [&u64::from(sequence).to_le_bytes()[..], &[0; 4], &[flags2], &[0; 6]];
+        event(EventType::MARIADB_GTID, sequence * 1000 + 38, &body)
+    }
+
+    /// A replica whose receiver stands at a position of the file.
+    fn arrival(partials: &Arc<Partials>, word: &str, position: u64) -> Arrival {
+        let request = ReplicaRequest {
+            replica: ReplicaSession::of_a_test(5),
+            start: ReplicaStart::MariaDbGtid("0-7-1".to_owned()),
+            receiver: FilePosition { file: FILE.to_vec(), position },
+            flags: 0,
+            non_blocking: false,
+        };
+        Arrival::new(partials, "r", &request, word).expect("it goes by GTID")
+    }
+
+    fn beginning() -> Vec<Event> {
+        let rotate = Rotate { position: FIRST_POSITION, file: FILE }.artificial(7, ChecksumAlgorithm::None);
+        vec![rotate, event(EventType::FORMAT_DESCRIPTION, 300, &[&[0; 80]])]
+    }
+
+    /// Where the ROTATEs behind the beginning lead to, after the first group has begun; or the code of the error.
+    fn sent(arrival: &mut Arrival, gtid: Event) -> Result<Vec<String>, Code> {
+        let (mut out, mut after) = (beginning(), vec![gtid.clone(), event(EventType::XID, 9, &[&[0; 8]])]);
+        arrival.pass(&mut out).map_err(|fault| fault.code)?;
+        assert!(!arrival.is_decided() && out.len() == 2);
+        let passed = arrival.pass(&mut after).map_err(|fault| fault.code);
+        let Some((at, count)) = passed.inspect_err(|_| assert!(after.is_empty()))? else {
+            assert!(after.len() == 2 && arrival.is_decided());
+            return Ok(Vec::new());
+        };
+        assert_eq!((at, after.len(), after[count].raw()), (0, count + 2, gtid.raw()));
+        assert_eq!(after[count - 1].event_type(), EventType::FORMAT_DESCRIPTION);
+        let places = after[..count - 1].iter().map(|event| {
+            let rotate = Rotate::read(event.body()).expect("a ROTATE");
+            FilePosition { file: rotate.file.to_vec(), position: rotate.position }.to_string()
+        });
+        Ok(places.collect())
+    }
+
+    const NONE: &[&str] = &[];
+    const LEAVES_OUT: &[&str] = &["bin.000007:2000"];
+    const TAKES_BACK: &[&str] = &["bin.000007.again:4", "bin.000007:2000"];
+
+    #[test]
+    fn a_replica_takes_back_what_may_have_been_sent_otherwise() {
+        let strings = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        // The replica comes to a new process, then again under the same rules, under others, and under the first ones again.
+        for (flags2, position, expected) in [
+            (TRANSACTIONAL, 2039, [Ok(TAKES_BACK), Ok(TAKES_BACK), Ok(TAKES_BACK), Ok(TAKES_BACK)]),
+            (MariaDbGtid::STANDALONE, 2039, [Ok(TAKES_BACK), Ok(TAKES_BACK), Ok(TAKES_BACK), Ok(TAKES_BACK)]),
+            (TRANSACTIONAL, 2000, [Ok(NONE), Ok(NONE), Ok(NONE), Ok(NONE)]),
+            (0, 2039, [Ok(LEAVES_OUT), Ok(LEAVES_OUT), Err(Code::ReplicaPartial), Ok(LEAVES_OUT)]),
+            (0, 2000, [Ok(NONE), Ok(NONE), Ok(NONE), Ok(NONE)]),
+        ] {
+            let partials = Arc::default();
+            for (word, expected) in ["a", "a", "b", "a"].into_iter().zip(expected) {
+                let sent = sent(&mut arrival(&partials, word, position), gtid(2, flags2));
+                assert_eq!(sent, expected.map(strings), "{flags2} {position} {word}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_sent_in_the_same_way_is_left_out_and_the_receiver_stays_where_it_is_until_then() {
+        let partials = Arc::default();
+        let mut first = arrival(&partials, "a", 4);
+        assert_eq!(sent(&mut first, gtid(1, TRANSACTIONAL)), Ok(Vec::new()));
+        let mut again = arrival(&partials, "a", 2500);
+        let mut out = beginning();
+        assert_eq!(again.pass(&mut out).ok(), Some(None));
+        assert_eq!(Rotate::read(out[0].body()).expect("a ROTATE").position, 2500);
+        // It is lost before a transaction has come: the next stream is told the same.
+        again.left(&Progress::of(&ReplicaStart::MariaDbGtid("0-7-1".to_owned())));
+        assert_eq!(sent(&mut arrival(&partials, "a", 2500), gtid(2, 0)), Ok(vec!["bin.000007:2000".to_owned()]));
+        // The other one is not in doubt any more when the transaction is over.
+        assert_eq!(sent(&mut arrival(&partials, "b", 2500), gtid(2, TRANSACTIONAL)).map(|places| places.len()), Ok(2));
+        assert_eq!(sent(&mut arrival(&partials, "b", 2500), gtid(2, TRANSACTIONAL)).map(|places| places.len()), Ok(2));
+        assert_eq!(sent(&mut arrival(&partials, "b", 3500), gtid(3, TRANSACTIONAL)).map(|places| places.len()), Ok(1));
+    }
+
+    #[test]
+    fn a_transaction_that_had_not_begun_is_no_reason_to_stop_where_a_count_is_ahead() {
+        let partials = Arc::default();
+        let mut first = arrival(&partials, "a", 4);
+        assert_eq!(sent(&mut first, gtid(1, 0)), Ok(Vec::new()));
+        first.left(&Progress::of(&ReplicaStart::MariaDbGtid("0-7-1".to_owned())));
+        assert_eq!(sent(&mut arrival(&partials, "b", 2500), gtid(2, 0)), Ok(vec!["bin.000007:2000".to_owned()]));
+    }
+
+    #[test]
+    fn what_came_from_another_server_is_taken_back() {
+        let server = |id: &str| {
+            let version = crate::binlog::ServerVersion::parse("10.11.8-MariaDB").expect("a version");
+            let variables =
+                [("server_id", "1"), ("hostname", id), ("port", "3306"), ("datadir", "/data/"), ("server_uid", id)];
+            let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            Known::of(&crate::source::SourceFacts::of(version, variables.into_iter().collect()))
+        };
+        let partials: Arc<Partials> = Arc::default();
+        partials.comes_from(&server("x"));
+        let mut first = arrival(&partials, "a", 4);
+        assert_eq!(sent(&mut first, gtid(1, TRANSACTIONAL)), Ok(Vec::new()));
+        partials.comes_from(&server("x"));
+        assert_eq!(sent(&mut arrival(&partials, "a", 2500), gtid(2, TRANSACTIONAL)).map(|places| places.len()), Ok(1));
+        partials.comes_from(&server("y"));
+        assert_eq!(sent(&mut arrival(&partials, "a", 2500), gtid(2, TRANSACTIONAL)).map(|places| places.len()), Ok(2));
+    }
+
+    #[test]
+    fn replicas_that_are_remembered_are_limited() {
+        let partials: Arc<Partials> = Arc::default();
+        for server_id in 1..=MAX_RECORDS as u32 + 10 {
+            let mut one = arrival(&partials, "a", 4);
+            one.key.0 = server_id;
+            assert_eq!(sent(&mut one, gtid(1, 0)), Ok(Vec::new()));
+        }
+        let state = partials.state();
+        assert_eq!((state.records.replicas.len(), state.records.order.len()), (MAX_RECORDS, MAX_RECORDS));
     }
 }

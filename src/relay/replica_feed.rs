@@ -39,7 +39,7 @@ enum State {
     Private(Box<LastingFeed>),
     Live(Box<Live>),
     /// On the way from the tail back to a stream of its own.
-    Leaving(Reopening, ReplicaRequest),
+    Leaving(Reopening, Box<ReplicaRequest>),
     /// Before that, a semi-synchronous replica says that it has what it was sent.
     Confirming(Box<Confirming>),
 }
@@ -127,8 +127,7 @@ impl ReplicaFeed {
     /// Is the first transaction of a replica by MariaDB GTID in what goes out next, then what it may have of that is seen to.
     fn arrive(&mut self, out: &mut Vec<Event>) -> Result<(), Fault> {
         let Some(arrival) = self.arrival.as_mut().filter(|arrival| !arrival.is_decided()) else { return Ok(()) };
-        let added = arrival.pass(out).inspect_err(|fault| self.core.telemetry.failed(fault))?;
-        if let Some((at, count)) = added {
+        if let Some((at, count)) = arrival.pass(out)? {
             self.questions.iter_mut().filter(|(before, _)| *before > at).for_each(|(before, _)| *before += count);
         }
         Ok(())
@@ -151,7 +150,7 @@ impl ReplicaFeed {
             }
             State::Leaving(reopening, request) => {
                 let feed = reopening.wait().await?;
-                let private = LastingFeed::new(Arc::clone(&self.core), request.clone(), feed);
+                let private = LastingFeed::new(Arc::clone(&self.core), (**request).clone(), feed);
                 self.state = State::Private(Box::new(private));
                 Ok(FeedState::More)
             }
@@ -328,7 +327,7 @@ impl ReplicaFeed {
     fn reopen(&self, request: ReplicaRequest, fault: Option<Fault>) -> State {
         let reopening =
             Reopening::begin(&self.core, request.clone(), &self.facts, self.file_created, fault, FIRST_PAUSE);
-        State::Leaving(reopening, request)
+        State::Leaving(reopening, Box::new(request))
     }
 }
 

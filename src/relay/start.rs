@@ -65,8 +65,14 @@ pub(super) fn fingerprint(rules: &RuleSet) -> String {
 }
 
 /// Decides how the stream begins, before the first byte.
-/// `departed` is where the replica was when its last stream ended, if this process served it.
-pub(super) fn decide(rules: &RuleSet, request: &ReplicaRequest, departed: Option<&WholePlace>) -> Result<Start, Fault> {
+/// `departed` is where the replica was when its last stream ended, if this process served it; `is_looked_for`: it has to be seen whether the
+/// place is one between two transactions.
+pub(super) fn decide(
+    rules: &RuleSet,
+    request: &ReplicaRequest,
+    departed: Option<&WholePlace>,
+    is_looked_for: bool,
+) -> Result<Start, Fault> {
     let start = match &request.start {
         ReplicaStart::MySqlGtid(set) => {
             let (numbering, from) = (Numbering::Source, FilePosition::default());
@@ -80,7 +86,7 @@ pub(super) fn decide(rules: &RuleSet, request: &ReplicaRequest, departed: Option
     };
     let served = source_file_name(&start.file);
     // Places beyond 4 GiB are this process's own (a stream that is asked for again): they are looked for from the file's start.
-    if rules.is_transparent() && start.position <= LARGEST_POSITION {
+    if rules.is_transparent() && start.position <= LARGEST_POSITION && !is_looked_for {
         let dump = file_position(&start.file, start.position)?;
         return Ok(Start {
             numbering: Numbering::Source,

@@ -170,3 +170,62 @@ async fn reload(proxy: &Proxy, configuration: &str) {
     proxy.reconfigure(configuration);
     until(proxy, "it is reloaded", || announced() > before).await;
 }
+
+/// A MySQL replica by file and position asks for the rest of a transaction by the count of what it has, which is another place under other
+/// rules.
+#[tokio::test]
+async fn a_place_inside_of_a_transaction_means_nothing_under_other_rules() {
+    let version = Version::Mysql57;
+    let started = Server::start_two([version, version], [ServerOptions::new(), ServerOptions::new()]).await;
+    let Some([source, replica]) = unless_available(started) else { return };
+    let (port, link) = (free_port(), Link::listen().await);
+    link.lead_to(port);
+    let of = |addition: &str| configuration(source.port(), port, addition);
+    // Rows of both tables have the same length, so each place of the one is a place of the other.
+    let (without_b, with_b) = (of("[[routes.r.objects]]\nexclude = \"shop.b\"\n"), of(""));
+    let proxy = Proxy::start(&without_b, &[port]).await;
+    let (file, position) = source.binlog_end().await;
+    let tables = ["a", "b"].map(|name| format!("CREATE TABLE shop.{name} (n INT, r INT, part INT, v TEXT);")).concat();
+    // What is left out so far is there.
+    let b = "CREATE TABLE shop.b (n INT, r INT, part INT, v TEXT)";
+    replica.script(&format!("SET sql_log_bin = 0; CREATE DATABASE shop; {b}")).await;
+    replica.follow(&Upstream::at(link.port()), &Start::At(file, position)).await;
+    replica.start_replica().await;
+    source.script(&format!("CREATE DATABASE shop; {tables}")).await;
+    let mut number = 0;
+    for remedy in ["the former rules", "the transaction from its beginning"] {
+        let count = |table: &str, number: u32| format!("SELECT COUNT(*) FROM shop.{table} WHERE n = {number}");
+        let arrives = async |query: String, rows: u32| {
+            let arrived = replica.reaches(&query, &rows.to_string(), LIMIT).await;
+            arrived.unwrap_or_else(|error| panic!("{remedy}: {error}\n{}\n{}", proxy.log(), replica.log()));
+        };
+        arrives("SELECT COUNT(*) FROM shop.a".to_owned(), number * STATEMENTS * 3).await;
+        number += 1;
+        let detached = || proxy.log().matches("replica detached").count();
+        let before = detached();
+        link.lead_to(0);
+        link.cut_after(CUT_AFTER);
+        source.script(&transaction(number)).await;
+        until(&proxy, "it is cut", || detached() > before).await;
+        reload(&proxy, &with_b).await;
+        link.heal();
+        link.lead_to(port);
+        let error = replica.io_error("RPX-3012", LIMIT).await;
+        assert!(error.contains("1236") && error.contains("Exec_Master_Log_Pos"), "{error}");
+        if number == 1 {
+            reload(&proxy, &without_b).await;
+            replica.script("START SLAVE IO_THREAD").await;
+        } else {
+            replica.stop_replica().await;
+            let status = replica.replica_status().await;
+            let (file, position) = (status.get("Relay_Master_Log_File"), status.get("Exec_Master_Log_Pos"));
+            let position = position.parse().expect("a position is a number");
+            replica.follow(&Upstream::at(link.port()), &Start::At(file.to_owned(), position)).await;
+            replica.start_replica().await;
+        }
+        arrives(count("a", number), STATEMENTS * 3).await;
+        arrives(count("b", number), if number == 1 { 0 } else { STATEMENTS * 3 }).await;
+    }
+    let status = replica.replica_status().await;
+    assert!(status.runs(), "{}\n{}", status.summary(), proxy.log());
+}
