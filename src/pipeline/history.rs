@@ -309,4 +309,46 @@ mod tests {
         late.insert(first, None);
         assert_eq!(begins(&late, &both).learned, learned("second"), "{late:?}");
     }
+
+    #[test]
+    fn every_change_counts_also_one_that_takes_the_place_of_another_or_is_forgotten() {
+        let gtid = |number| Some(StatementGtid::MariaDb { domain: 0, sequence: number });
+        let mut history = History::default();
+        let old = entry(10, "b.000001", 300, "one");
+        assert!(history.insert(old.clone(), None));
+        assert!(history.insert(Entry { learned: learned("other"), ..old.clone() }, None), "judged by other rules");
+        assert!(
+            history.insert(Entry { gtid: gtid(5), learned: learned("other"), ..old }, None),
+            "its GTID is known now"
+        );
+        assert_eq!((history.entries.len(), history.changes()), (1, 3));
+        let copy = history.clone();
+        for number in 1..=MAX_ENTRIES as u64 {
+            history.insert(entry(10, "b.000001", 1000 + number, "t"), None);
+        }
+        assert_eq!((history.entries.len(), history.changes()), (MAX_ENTRIES, 3 + MAX_ENTRIES as u64));
+        history.merge(copy.clone());
+        history.merge(History::default());
+        assert!(history.changes() >= 3 + MAX_ENTRIES as u64);
+        for mut merged in [History::default(), copy] {
+            merged.merge(history.clone());
+            assert!(merged.changes() >= history.changes(), "it would be taken for an older copy");
+            let before = merged.holds(&Behind::Position, &place(10, "b.000001", 4));
+            assert!(before.is_err(), "what the other one has forgotten is not there: {before:?}");
+        }
+    }
+
+    #[test]
+    fn without_gtids_the_newest_file_is_the_last_and_one_gtid_may_have_two_statements() {
+        let mut history = History::default();
+        history.insert(entry(10, "b.000001", 300, "early"), None);
+        history.insert(entry(20, "b.000001", 200, "late"), None);
+        assert_eq!(history.newest().map(|entry| &entry.learned), Some(&learned("late")));
+        let gtid = Some(StatementGtid::MariaDb { domain: 0, sequence: 6 });
+        let mut history = History::default();
+        for (position, name) in [(300, "first"), (400, "second")] {
+            assert!(history.insert(Entry { gtid: gtid.clone(), ..entry(10, "b.000001", position, name) }, None));
+        }
+        assert_eq!(history.entries.len(), 2);
+    }
 }

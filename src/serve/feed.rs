@@ -17,7 +17,7 @@ use crate::binlog::{
 use crate::fault::{Code, Fault};
 use crate::pipeline::coordinates::FilePosition;
 use crate::replica::boundary::Boundary;
-use crate::replica::{BoxFuture, Feed, FeedState, ReplicaRequest, ReplicaStart};
+use crate::replica::{BoxFuture, Feed, FeedState, ReplicaRequest};
 
 /// So many bytes of events are put out at once.
 const BATCH_BYTES: usize = 1 << 20;
@@ -145,7 +145,6 @@ impl Reading {
     fn open(directory: &Path, request: &ReplicaRequest) -> Result<Self, Fault> {
         let all = files(directory)?;
         let (file, position, known) = place(&all, request)?;
-        let is_file_position = matches!(request.start, ReplicaStart::FilePosition(_));
         let input = from_start(&file)?;
         let mut reading = Self {
             directory: directory.to_owned(),
@@ -165,12 +164,12 @@ impl Reading {
             boundary: Boundary::default(),
             sent_format: None,
         };
-        reading.begin_file(position, is_file_position)?;
+        reading.begin_file(position)?;
         Ok(reading)
     }
 
     /// Reads the FORMAT_DESCRIPTION and what lies before `position`, and prepares what a stream or a file begins with.
-    fn begin_file(&mut self, position: u64, is_file_position: bool) -> Result<(), Fault> {
+    fn begin_file(&mut self, position: u64) -> Result<(), Fault> {
         let path = self.file.path.clone();
         let fault = |error: &FileError| file_fault(&path, error);
         let first = self.input.next_event().map_err(|error| fault(&error))?;
@@ -210,7 +209,7 @@ impl Reading {
             Rotate { position: start, file: self.file.name.as_bytes() }.artificial(first.header().server_id, checksum);
         let skips = self.known.is_something();
         let sent = if inside {
-            for_mid_file(&first, !is_file_position)
+            for_mid_file(&first, false)
         } else if skips {
             for_mid_file(&first, true)
         } else if first.header().flags & flags::BINLOG_IN_USE != 0 {
@@ -243,8 +242,17 @@ impl Reading {
                     bytes += event.raw().len();
                     self.take(event, out)?;
                 }
-                Ok(None) => return self.at_end(out),
-                Err(FileError::Truncated { .. }) if self.is_last()? => {
+                Ok(None) => return self.at_end(),
+                Err(error @ FileError::Truncated { left, .. }) => {
+                    // Asked in this order, as at an end.
+                    let is_last = self.next_file()?.is_none();
+                    if self.length()? > self.offset + left {
+                        self.input = continued(&self.file, self.format.as_ref(), self.offset)?;
+                        return Ok(Outcome::More);
+                    }
+                    if !is_last {
+                        return Err(file_fault(&self.file.path, &error));
+                    }
                     let since = *self.half_since.get_or_insert_with(Instant::now);
                     if self.non_blocking {
                         return Ok(Outcome::End);
@@ -258,7 +266,7 @@ impl Reading {
                         return Err(Fault::new(Code::EventDamaged, message));
                     }
                     self.input = continued(&self.file, self.format.as_ref(), self.offset)?;
-                    return Ok(if out.is_empty() { Outcome::Nothing } else { Outcome::More });
+                    return Ok(Outcome::Nothing);
                 }
                 Err(error) => return Err(file_fault(&self.file.path, &error)),
             }
@@ -296,29 +304,37 @@ impl Reading {
     }
 
     /// The file is at its end, for now: the next one, more of this one, or nothing.
-    fn at_end(&mut self, out: &mut Vec<Event>) -> Result<Outcome, Fault> {
-        if let Some(next) = self.next_file()? {
-            self.file = next;
-            self.input = from_start(&self.file)?;
-            self.begin_file(FIRST_POSITION, false)?;
-            out.append(&mut self.pending);
+    fn at_end(&mut self) -> Result<Outcome, Fault> {
+        let next = self.next_file()?;
+        // Asked in this order, because a file with another one behind it is complete: what was added since its end was read comes first.
+        let length = self.length();
+        if let Some(next) = next {
+            if length.is_ok_and(|length| length > self.offset) {
+                self.input = continued(&self.file, self.format.as_ref(), self.offset)?;
+            } else {
+                self.file = next;
+                self.input = from_start(&self.file)?;
+                self.begin_file(FIRST_POSITION)?;
+            }
             return Ok(Outcome::More);
         }
+        let length = length?;
         self.known.at_end()?;
         if self.non_blocking {
             return Ok(Outcome::End);
         }
-        let length = std::fs::metadata(&self.file.path).map_err(|error| unreadable(&self.file.path, &error))?.len();
         self.input = continued(&self.file, self.format.as_ref(), self.offset)?;
         if length < self.offset {
             let message = format!("{} was cut from {} to {length} bytes", self.file.path.display(), self.offset);
             return Err(Fault::new(Code::EventDamaged, message));
         }
-        Ok(if out.is_empty() { Outcome::Nothing } else { Outcome::More })
+        Ok(Outcome::Nothing)
     }
 
-    fn is_last(&self) -> Result<bool, Fault> {
-        self.next_file().map(|next| next.is_none())
+    /// How long the file is by now.
+    fn length(&self) -> Result<u64, Fault> {
+        let metadata = std::fs::metadata(&self.file.path).map_err(|error| unreadable(&self.file.path, &error))?;
+        Ok(metadata.len())
     }
 
     fn next_file(&self) -> Result<Option<BinlogFile>, Fault> {
@@ -342,4 +358,63 @@ fn continued(file: &BinlogFile, format: Option<&Event>, offset: u64) -> Result<F
     let mut reader = FileReader::new(Cursor::new(head).chain(input)).map_err(|error| file_fault(&file.path, &error))?;
     reader.next_event().map_err(|error| file_fault(&file.path, &error))?;
     Ok(reader)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, OpenOptions};
+    use std::io::Write as _;
+
+    use super::*;
+    use crate::binlog::Header;
+    use crate::replica::{ReplicaSession, ReplicaStart};
+
+    fn event(event_type: EventType, body: &[&[u8]]) -> Event {
+        let header = Header { timestamp: 0, event_type, server_id: 11, event_length: 0, log_pos: 0, flags: 0 };
+        Event::build(header, body, ChecksumAlgorithm::None)
+    }
+
+    /// A FORMAT_DESCRIPTION of 5.7 without checksums.
+    fn format() -> Event {
+        let mut version = [0; 50];
+        version[..6].copy_from_slice(b"5.7.29");
+        event(EventType::FORMAT_DESCRIPTION, &[&[4, 0], &version, &[0; 4], &[19], &[0; 38], &[0], &[0; 4]])
+    }
+
+    /// How many bytes of rows each rows event has that comes until there is nothing more.
+    fn rows_to_the_end(reading: &mut Reading) -> Vec<usize> {
+        let mut out = Vec::new();
+        while reading.batch(&mut out).expect("readable") != Outcome::Nothing {}
+        out.retain(|event| event.event_type() == EventType::WRITE_ROWS);
+        out.iter().map(|event| event.body().len()).collect()
+    }
+
+    /// The writer goes on between two looks at the last file: it adds to it, and begins the next one.
+    #[test]
+    fn what_is_added_behind_an_end_comes_before_the_next_file() {
+        let rows = |length: usize| event(EventType::WRITE_ROWS, &[&[7; 99][..length]]);
+        for half in [0, 30] {
+            let folder = tempfile::tempdir().expect("a folder");
+            let (first, second) = (folder.path().join("b.000001"), folder.path().join("b.000002"));
+            let added = rows(60);
+            fs::write(&first, [&FILE_MAGIC[..], format().raw(), rows(50).raw()].concat()).expect("written");
+            let at = FilePosition { file: b"b.000001".to_vec(), position: FIRST_POSITION };
+            let (replica, start) = (ReplicaSession::of_a_test(7), ReplicaStart::FilePosition(at));
+            let request = ReplicaRequest { replica, start, flags: 0, non_blocking: false };
+            let mut reading = Reading::open(folder.path(), &request).expect("files");
+            assert_eq!(rows_to_the_end(&mut reading), [50]);
+            let add = |bytes: &[u8]| {
+                OpenOptions::new().append(true).open(&first).expect("there").write_all(bytes).expect("written");
+            };
+            add(&added.raw()[..half]);
+            // What is read is the file of now.
+            let old = tempfile::tempdir().expect("a folder");
+            let as_it_is = BinlogFile { path: old.path().join("b.000001"), ..reading.file.clone() };
+            fs::copy(&first, &as_it_is.path).expect("copied");
+            reading.input = continued(&as_it_is, reading.format.as_ref(), reading.offset).expect("readable");
+            add(&added.raw()[half..]);
+            fs::write(&second, [&FILE_MAGIC[..], format().raw(), rows(70).raw()].concat()).expect("written");
+            assert_eq!(rows_to_the_end(&mut reading), [60, 70], "{half} bytes were there");
+        }
+    }
 }

@@ -226,6 +226,91 @@ async fn a_file_that_is_missing_between_two_others_is_not_passed_over() {
     }
 }
 
+/// The lengths of the rows events that come, to the end of the stream.
+async fn rows_that_come(client: &mut Client<DuplexStream>) -> (Vec<usize>, Option<String>) {
+    let mut lengths = Vec::new();
+    loop {
+        let packet = client.read().await.expect("an end of the stream");
+        assert!(lengths.len() < 99, "it goes on and on: {lengths:?}");
+        match packet[0] {
+            0 if EventType(packet[5]) == EventType::WRITE_ROWS => lengths.push(packet.len() - 1),
+            0 => {}
+            0xfe => return (lengths, None),
+            _ => return (lengths, Some(error(&packet).error().1.to_owned())),
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_next_file_is_the_one_that_the_last_rotate_names_or_the_next_of_the_series() {
+    let rotates_to = |name: &str| built(EventType::ROTATE, 11, 0, 0, &[&4_u64.to_le_bytes(), name.as_bytes()]);
+    // The server got another --log-bin, stopped without a ROTATE, and goes on.
+    let folder = folder(&[
+        ("a.000009", &[rows(60), rotates_to("b.000001")]),
+        ("a.000010", &[rows(99)]),
+        ("b.000001", &[rows(70), rotates_to("b.000002")]),
+        ("b.000002", &[rows(80)]),
+        ("b.000003", &[rows(90)]),
+        ("c.000004", &[rows(98)]),
+    ]);
+    let came = rows_that_come(&mut Served::new(&folder).dump("a.000009", 4, 1).await).await;
+    assert_eq!(came, (vec![60, 70, 80, 90], None));
+}
+
+#[tokio::test]
+async fn a_stream_that_begins_inside_of_a_file_or_behind_transactions_keeps_temporary_tables() {
+    let created = Event::build(
+        Header { log_pos: 123, ..*format().header() },
+        &[&format().body()[..52], &777_u32.to_le_bytes(), &format().body()[56..]],
+        CRC32,
+    );
+    let [gtid, begin] = begin();
+    let group = [previous_gtids(""), gtid, begin, rows(60), xid()];
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut bytes = [&FILE_MAGIC[..], created.raw()].concat();
+    // The checksum is that of the event without it.
+    bytes[4 + 17] |= flags::BINLOG_IN_USE as u8;
+    group.iter().for_each(|event| bytes.extend_from_slice(event.raw()));
+    fs::write(folder.path().join("b.000001"), bytes).expect("written");
+    let inside = 4 + (created.raw().len() + group[0].raw().len()) as u32;
+    let served = Served::new(&folder);
+    for (mut client, place, expected) in [
+        (served.dump("b.000001", 4, 1).await, "the file's start", (777, 123)),
+        (served.dump("b.000001", inside, 1).await, "inside", (0, 0)),
+        (served.dump_after(&format!("{SERVER}:1")).await, "GTID", (0, 123)),
+    ] {
+        client.event().await;
+        let format = client.event().await;
+        let number = |at: usize| u32::from_le_bytes(format[at..at + 4].try_into().expect("four bytes"));
+        assert_eq!((number(19 + 52), number(13)), expected, "{place}");
+        assert_eq!(u16::from(format[17]) & flags::BINLOG_IN_USE, 0, "{place}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_left_out_ends_with_the_last_transaction_of_a_file() {
+    let [gtid, begin] = begin();
+    let rotate = built(EventType::ROTATE, 11, 0, 0, &[&4_u64.to_le_bytes(), b"b.000002"]);
+    for last in [rotate, built(EventType::STOP, 11, 0, 0, &[])] {
+        let group = [previous_gtids(""), gtid.clone(), begin.clone(), rows(60), xid(), last.clone()];
+        let folder = folder(&[("b.000001", &group), ("b.000002", &[])]);
+        let (came, _) = what_comes(&mut Served::new(&folder).dump_after(&format!("{SERVER}:1")).await).await;
+        let [rotate, format] = [EventType::ROTATE, EventType::FORMAT_DESCRIPTION];
+        assert_eq!(came, [rotate, format, EventType::PREVIOUS_GTIDS, last.event_type(), rotate, format]);
+    }
+}
+
+#[tokio::test]
+async fn a_replica_that_knows_no_checksums_is_not_sent_any() {
+    let folder = folder(&[("b.000001", &[rows(60)])]);
+    let mut client = Served::new(&folder).client().await;
+    assert_eq!(client.query("SET @master_binlog_checksum= NULL").await, Reply::Ok);
+    client.send_command(&[&[0x12, 4, 0, 0, 0, 1, 0, 7, 0, 0, 0][..], b"b.000001"].concat()).await;
+    let (came, fault) = what_comes(&mut client).await;
+    let fault = fault.expect("refused");
+    assert!(came.is_empty() && fault.contains("Slave can not handle replication events with the checksum"), "{fault}");
+}
+
 /// The FORMAT_DESCRIPTION of 5.7 with the name of a MariaDB server.
 fn mariadb_format() -> Event {
     let mut body = format().body().to_vec();
