@@ -399,8 +399,8 @@ mod tests {
             let added = rows(60);
             fs::write(&first, [&FILE_MAGIC[..], format().raw(), rows(50).raw()].concat()).expect("written");
             let at = FilePosition { file: b"b.000001".to_vec(), position: FIRST_POSITION };
-            let (replica, start) = (ReplicaSession::of_a_test(7), ReplicaStart::FilePosition(at));
-            let request = ReplicaRequest { replica, start, flags: 0, non_blocking: false };
+            let (replica, start) = (ReplicaSession::of_a_test(7), ReplicaStart::FilePosition(at.clone()));
+            let request = ReplicaRequest { replica, start, receiver: at, flags: 0, non_blocking: false };
             let mut reading = Reading::open(folder.path(), &request).expect("files");
             assert_eq!(rows_to_the_end(&mut reading), [50]);
             let add = |bytes: &[u8]| {
