@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::binlog::{Event, EventType, TableMap};
 use crate::ddl::Control;
+use crate::fault::Code;
 
 use super::rules::{RuleSet, Selection, name_fits};
 use super::statement::{Opening, Outcome};
@@ -118,7 +119,15 @@ fn ask(rules: &RuleSet, map: &TableMap<'_>) -> Result<MappedTable, StreamError> 
     let not_utf8 = |_| StreamError::NotUtf8(EventType::TABLE_MAP);
     let database = std::str::from_utf8(map.database).map_err(not_utf8)?;
     let table = std::str::from_utf8(map.table).map_err(not_utf8)?;
-    Ok(match rules.table(database, table) {
+    let decision = rules.decide_table(database, table);
+    // A route that begins while a schema change runs has not seen the statement that made the table.
+    if decision.is_selected()
+        && let Some(sentence) = rules.doubtful_excluded_shadow(database, table)
+    {
+        let (message, code) = (format!("{sentence} (rule ddl.online_ddl)"), Code::StatementStopped);
+        return Err(StreamError::Stopped { message, code, behind: None });
+    }
+    Ok(match decision.selection {
         Selection::NotSelected => MappedTable::NotSelected,
         Selection::Selected { database: new_database, name } if new_database == database && name == table => {
             MappedTable::Unchanged
@@ -172,6 +181,37 @@ mod tests {
             };
             let asked = ask(&rules, &map);
             assert_eq!(asked.is_ok(), fits, "{name}: {asked:?}");
+        }
+    }
+
+    #[test]
+    fn rows_that_may_be_an_excluded_tables_do_not_go_out() {
+        let (long, short) = ("a".repeat(64), "b".repeat(59));
+        let rules = rules(&format!("db shop\nnot shop.{long}\nnot shop.{short}\ntable shop._{}_del", "a".repeat(59)));
+        for (name, goes_out) in [
+            (format!("_{}_gho", &long[..59]), None),
+            (format!("_{}", &long[..63]), None),
+            (format!("_{}_del", &long[..59]), Some(true)),
+            (format!("_{}_gho", &long[..58]), Some(true)),
+            (format!("_{short}_gho"), Some(false)),
+            (format!("_{}_gho", "c".repeat(59)), Some(true)),
+        ] {
+            let map = TableMap {
+                table_id: 1,
+                flags: 0,
+                database: b"shop",
+                table: name.as_bytes(),
+                names_offset: 0,
+                columns_offset: 0,
+            };
+            let asked = match ask(&rules, &map) {
+                Ok(table) => Some(!matches!(table, MappedTable::NotSelected)),
+                Err(error) => {
+                    assert!(error.to_string().contains("which is excluded"), "{error}");
+                    None
+                }
+            };
+            assert_eq!(asked, goes_out, "{name}");
         }
     }
 }

@@ -209,13 +209,20 @@ impl RuleSet {
         self.exclusion(database, name, self.folded).is_none().then_some(table)
     }
 
-    /// Excluded tables of which one may be that which a selected name shadows, where the tools have cut the name off and it cannot be
-    /// told. There are none where an entry names the shadow in full.
-    pub fn doubtful_excluded_shadow(&self, database: &str, name: &str) -> Vec<String> {
-        if self.exact_table(database, name).is_some() {
-            return Vec::new();
+    /// Why it cannot be told whether a selected name shadows an excluded table, where the tools have cut the name off: a sentence. It can
+    /// where an entry names the shadow in full, and of a table that was seen to get the name.
+    pub fn doubtful_excluded_shadow(&self, database: &str, name: &str) -> Option<String> {
+        if self.exact_table(database, name).is_some() || self.followed(database, name).is_some() {
+            return None;
         }
-        shadow::excluded::doubt(self, database, name)
+        let several = shadow::excluded::doubt(self, database, name);
+        (!several.is_empty()).then(|| {
+            format!(
+                "{database}.{name} has a name that gh-ost and pt-online-schema-change cut off where it is too long, and may belong to {}, which is \
+                 excluded; exclude \"{database}.{name}\", or add a table entry that names it in full if it is to go out",
+                several.join(" or ")
+            )
+        })
     }
 
     /// Whether and where a trigger of pt-online-schema-change goes with its table, where `online_ddl` is `forward`.

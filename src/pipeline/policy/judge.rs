@@ -261,28 +261,23 @@ impl Judge<'_> {
         ))
     }
 
-    /// A table that may be the shadow of one of several: the tools cut long names off, and add underscores.
+    /// A table that may be the shadow of one of several: the tools cut long names off, and add underscores. Where its rows may be those of an
+    /// excluded table, changes of them are looked at too: the statement that made it may have been before the route began.
     fn doubtful_shadow(&self) -> Option<String> {
-        if self.statement.temporary || !matches!(self.statement.kind.0, "create_table" | "alter_table" | "rename_table")
-        {
+        let makes = matches!(self.statement.kind.0, "create_table" | "alter_table" | "rename_table");
+        if self.statement.temporary || !(makes || is_dml(self.statement.kind.0)) {
             return None;
         }
         let (targets, objects) = (self.statement.objects.iter(), self.objects.iter());
         let mut targets = targets
             .zip(objects)
             .filter(|(object, _)| object.object_type == ObjectType::Table && object.role == Role::Target);
-        let of_excluded = targets.clone().filter(|(_, verdict)| verdict.is_selected()).find_map(|(object, _)| {
-            let several = self.rules.doubtful_excluded_shadow(&object.database, &object.name);
-            (!several.is_empty()).then_some((object, several))
-        });
-        if let Some((object, several)) = of_excluded {
-            return Some(format!(
-                "{0}.{1} has a name that gh-ost and pt-online-schema-change cut off where it is too long, and may belong to {2}, which is \
-                 excluded; exclude \"{0}.{1}\", or add a table entry that names it in full if it is to go out",
-                object.database,
-                object.name,
-                several.join(" or ")
-            ));
+        let of_excluded = targets
+            .clone()
+            .filter(|(_, verdict)| verdict.is_selected())
+            .find_map(|(object, _)| self.rules.doubtful_excluded_shadow(&object.database, &object.name));
+        if of_excluded.is_some() || !makes {
+            return of_excluded;
         }
         let (object, several) = targets.find_map(|(object, verdict)| {
             let looked_at = object.object_type == ObjectType::Table

@@ -88,6 +88,9 @@ fn find<'a>(rules: &RuleSet, database: &str, name: &'a str) -> Option<Found<'a>>
     }
     let mut found = whole(rules, database, name);
     let mut several = cut(rules, database, name, &mut found);
+    if !found.is_empty() || !several.is_empty() {
+        several.extend(excluded::others(rules, database, name));
+    }
     match (found.len(), several.is_empty()) {
         (0, true) => None,
         (1, true) => found.pop().map(Found::Of),

@@ -102,8 +102,8 @@ impl Stream {
         Ok(())
     }
 
-    /// Whether the replica has the statement at hand behind it.
-    fn has_passed(&self) -> bool {
+    /// Whether the replica has the event at hand behind it.
+    pub(super) fn has_passed(&self) -> bool {
         self.passed
             .as_ref()
             .is_some_and(|passed| passed.file == self.source.file && self.source.position <= passed.position)

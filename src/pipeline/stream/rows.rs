@@ -29,10 +29,15 @@ impl Stream {
         let map = TableMap::read(event.body(), format)
             .map_err(|error| StreamError::Truncated(EventType::TABLE_MAP, error))?;
         let names = &event.body()[map.names_offset..map.columns_offset];
+        let passed = self.has_passed();
         let table = if self.is_excluded(event.header()) {
             &MappedTable::NotSelected
         } else {
-            self.memory.table(&self.rules, &map, names)?
+            match self.memory.table(&self.rules, &map, names) {
+                // As a statement that stops the route: what the replica has behind it stops nothing.
+                Err(StreamError::Stopped { .. } | StreamError::NameTooLong(_)) if passed => &MappedTable::NotSelected,
+                table => table?,
+            }
         };
         let mapped = match table {
             MappedTable::NotSelected => None,
@@ -112,5 +117,58 @@ fn ending_statement(event: &Event, format: Option<&FormatDescription>) -> Event 
             Event::build(*event.header(), &parts, event.checksum())
         }
         None => event.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::binlog::{ChecksumAlgorithm, Event, EventType, FileReader, Header, Vendor};
+    use crate::pipeline::coordinates::FilePosition;
+    use crate::pipeline::rules::tests::rules;
+    use crate::pipeline::{Numbering, Stream, StreamOptions};
+
+    const RECORDED: &[u8] = include_bytes!("../../../fixtures/statements/mysql-5.7.binlog");
+
+    #[test]
+    fn a_table_that_stops_the_route_stops_nothing_that_the_replica_has_behind_it() {
+        let excluded = "a".repeat(64);
+        let rules = Arc::new(rules(&format!("table shop.* as shop.new_*\nnot shop.{excluded}")));
+        let format = FileReader::new(RECORDED).and_then(|mut reader| reader.next_event()).unwrap().expect("an event");
+        let at = |position| FilePosition { file: b"bin.000001".to_vec(), position };
+        for (name, words) in
+            [(format!("_{}_gho", &excluded[..59]), "which is excluded"), ("b".repeat(61), "64 characters")]
+        {
+            let names = [&[4][..], b"shop\0", &[u8::try_from(name.len()).unwrap()], name.as_bytes(), &[0]].concat();
+            let body = [&[1, 0, 0, 0, 0, 0, 1, 0][..], &names, &[1, 3, 0, 1]].concat();
+            let header = Header {
+                timestamp: 1,
+                event_type: EventType::TABLE_MAP,
+                server_id: 1,
+                event_length: 0,
+                log_pos: 0,
+                flags: 0,
+            };
+            let map = Event::build(header, &[&body], ChecksumAlgorithm::Crc32);
+            let end = 4 + (format.raw().len() + map.raw().len()) as u64;
+            for (passed, stops) in [(end - 1, true), (end, false)] {
+                let options = StreamOptions {
+                    numbering: Numbering::Source,
+                    replica: Vendor::MySql,
+                    start: at(4),
+                    length_buffer: 0,
+                    checksum: ChecksumAlgorithm::None,
+                };
+                let mut stream = Stream::new(Arc::clone(&rules), options).with_passed(at(passed));
+                let mut out = Vec::new();
+                stream.push(format.raw().clone(), &mut out).expect("a format");
+                match stream.push(map.raw().clone(), &mut out) {
+                    Ok(_) => assert!(!stops, "{name}"),
+                    Err(stop) => assert!(stops && stop.fault.to_string().contains(words), "{name}: {}", stop.fault),
+                }
+                assert_eq!(out.len(), 1, "{name}: no table map");
+            }
+        }
     }
 }
