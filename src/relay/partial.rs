@@ -484,6 +484,32 @@ mod tests {
     }
 
     #[test]
+    fn a_place_inside_of_a_transaction_is_one_of_the_rules_under_which_it_was_sent() {
+        let partials = Arc::default();
+        let found = |rules: &str, inside| {
+            let replica = ReplicaSession::of_a_test(5);
+            let start = ReplicaStart::FilePosition(FilePosition { file: FILE.to_vec(), position: 2500 });
+            let request =
+                ReplicaRequest { replica, start, receiver: FilePosition::default(), flags: 0, non_blocking: false };
+            let returned = Return::new(&partials, &request, rules.to_owned()).expect("it goes by position");
+            returned.found(inside).map_err(|fault| fault.code)
+        };
+        // Rules that are not known are believed to be the same; a refusal changes nothing.
+        for (rules, inside, expected) in [
+            ("a", true, Ok(())),
+            ("a", true, Ok(())),
+            ("b", true, Err(Code::ReplicaPartial)),
+            ("b", true, Err(Code::ReplicaPartial)),
+            ("a", true, Ok(())),
+            ("b", false, Ok(())),
+            ("b", true, Ok(())),
+            ("a", true, Err(Code::ReplicaPartial)),
+        ] {
+            assert_eq!(found(rules, inside), expected, "{rules} {inside}");
+        }
+    }
+
+    #[test]
     fn replicas_that_are_remembered_are_limited() {
         let partials: Arc<Partials> = Arc::default();
         for server_id in 1..=MAX_RECORDS as u32 + 10 {
