@@ -432,4 +432,74 @@ mod tests {
         assert_eq!(numbers(&ring, &mut reader), [2]);
         assert!(matches!(ring.take(&mut reader), Taken::Ended(fault) if fault.message == "gone"));
     }
+
+    #[test]
+    fn a_mysql_stream_goes_on_where_the_replica_has_or_gets_all_that_the_tail_was_told_or_has_sent() {
+        let uuid = uuid::Uuid::from_bytes([7; 16]);
+        let gtid = |number: u64| {
+            let header = Header { event_type: EventType::GTID, ..*event(0, 1).header() };
+            Event::build(header, &[&[0], &[7; 16], &number.to_le_bytes(), &[0; 17]], ChecksumAlgorithm::Crc32)
+        };
+        let progress = |numbers: &str| {
+            let set: crate::gtid::GtidSet = format!("{uuid}:{numbers}").parse().expect("a set");
+            Progress::of(&crate::replica::backend::ReplicaStart::MySqlGtid(set.encode().into()))
+        };
+        let mut ring = Ring::new(1 << 20, Arc::new(rendering("r", false)), progress("1-5"), place(0));
+        let push = |ring: &mut Ring, events: Vec<Event>, places: &[(usize, u64)], whole| {
+            let places = places.iter().map(|(before, at)| (*before, place(*at))).collect();
+            ring.push(Batch::new(events, places, whole, &mut Outline::default()));
+        };
+        push(&mut ring, vec![gtid(7), event(9, 1), gtid(6), event(9, 2)], &[(2, 100), (4, 200)], true);
+        push(&mut ring, vec![gtid(8), event(9, 3), gtid(9), event(9, 4)], &[(2, 300)], false);
+        let find =
+            |ring: &Ring, at: u64, has: &str| ring.find(&rendering("r", false), &place(at), &progress(has)).is_some();
+        for (at, has, expected) in [
+            (0, "1-5", true),
+            (0, "1-4", false),
+            (0, "1-5:12", true),
+            // It was born there, and is left out for it alone.
+            (0, "1-6", true),
+            (100, "1-5:7", true),
+            (100, "1-5", false),
+            (100, "1-6", false),
+            (200, "1-7", true),
+            (200, "1-6", false),
+            (300, "1-8", true),
+            (300, "1-7", false),
+        ] {
+            assert_eq!(find(&ring, at, has), expected, "{has} at {at}");
+        }
+        // The end of the group that was open, behind which the tail has it.
+        push(&mut ring, vec![event(9, 5)], &[(1, 400)], true);
+        assert!(find(&ring, 400, "1-9") && !find(&ring, 400, "1-8") && find(&ring, 300, "1-8"));
+        assert!(!ring.find(&rendering("r", false), &place(400), &Progress::Position).is_some());
+        let has = |numbers, event: &Event| progress(numbers).has(event);
+        assert!(has("1-9", &gtid(9)) && !has("1-8", &gtid(9)) && !has("1-9", &event(9, 1)));
+    }
+
+    #[test]
+    fn what_was_dropped_or_is_another_server_s_is_not_passed_over_by_who_stands_before_it() {
+        // Nothing is far back, so that the place alone decides.
+        let mut ring = self::ring(100_000);
+        ring.push(groups([1], 99_000));
+        ring.push(groups([2], 2_000));
+        assert_eq!((ring.batches.len(), find(&ring, place(0))), (1, None));
+        let mut ring = self::ring(100_000);
+        assert!(find(&ring, place(0)).is_some());
+        ring.goes_on_as(&Arc::new(rendering("other", true)));
+        assert!(ring.find(&rendering("other", true), &place(0), &Progress::Position).is_none());
+    }
+
+    #[test]
+    fn a_stream_of_another_rendering_or_one_that_has_ended_is_not_joined() {
+        let mut ring = self::ring(1 << 20);
+        ring.push(groups([1], 10));
+        assert!(ring.find(&rendering("other", true), &place(100), &Progress::Position).is_none());
+        assert!(find(&ring, place(100)).is_some());
+        ring.set_idle(true);
+        ring.push(groups([2], 10));
+        assert!(matches!(ring.take(&mut ring.head()), Taken::Nothing { idle: false }), "there is more again");
+        ring.end(Fault::new(crate::fault::Code::SourceLost, "gone"));
+        assert!(find(&ring, place(200)).is_none());
+    }
 }

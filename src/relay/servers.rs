@@ -498,6 +498,41 @@ mod tests {
     }
 
     #[test]
+    fn a_stretch_grows_only_from_a_place_in_it_and_at_the_same_server() {
+        let (from, to) = (at("bin.000007", 100), at("bin.000007", 200));
+        for (before, gone_on, is_of_it) in [
+            (stretch(Instant::now(), 3), server(A), true),
+            // From its start on, for the place at which it begins is in no stretch.
+            (Stretch { from: at("bin.000007", 500), ..stretch(Instant::now(), 3) }, server(A), false),
+            (stretch(Instant::now(), 3), server(B), false),
+        ] {
+            let (servers, replica) = (servers(), ReplicaSession::of_a_test(7));
+            servers.left(&replica, before);
+            let second = Stretch { server: gone_on, from: from.clone(), to: to.clone(), ..stretch(Instant::now(), 4) };
+            servers.left(&replica, second);
+            let holds = |position| servers.file_of(&replica, &at("bin.000007", position)).is_some();
+            assert!(holds(150) && !holds(201));
+            assert_eq!(holds(50), is_of_it, "{:?}", servers.state().stretches);
+        }
+    }
+
+    #[test]
+    fn so_many_replicas_are_remembered_and_the_newest_are_among_them() {
+        let servers = servers();
+        let all = MAX_STRETCHES as u32 + 9;
+        for id in 1..=all {
+            servers.left(&ReplicaSession::of_a_test(id), stretch(Instant::now(), 3));
+            // It comes again, and is not counted twice.
+            servers.left(&ReplicaSession::of_a_test(id), stretch(Instant::now(), 3));
+        }
+        let knows = |id| servers.file_of(&ReplicaSession::of_a_test(id), &at("bin.000007", 900)).is_some();
+        assert_eq!((1..=all).filter(|id| knows(*id)).count(), MAX_STRETCHES);
+        assert!(!knows(9) && knows(10));
+        let state = servers.state();
+        assert_eq!((state.stretches.len(), state.order.len()), (MAX_STRETCHES, MAX_STRETCHES));
+    }
+
+    #[test]
     fn a_place_up_to_which_nothing_was_sent_is_anybodys() {
         let (servers, start, end) = (servers(), at("bin.000001", 157), at("bin.000001", 900));
         let admit =

@@ -191,6 +191,8 @@ fn other_rules(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipeline::rules::tests::rules;
+    use crate::replica::backend::ReplicaSession;
 
     const GIB: u64 = 1 << 30;
 
@@ -210,5 +212,96 @@ mod tests {
         let fault = refuse_ambiguous(&at(1000), 5 * GIB).unwrap_err();
         assert!(fault.code == Code::PositionTooLarge && fault.message.contains("4294968296"), "{fault}");
         assert!(fault.to_string().contains("GTID"), "{fault}");
+    }
+
+    /// Which positions a replica gets, what the source is asked for, and what is looked for in it.
+    #[test]
+    fn numbering_and_the_place_to_begin_at_follow_from_the_rules_and_from_what_the_replica_names() {
+        let transparent = RuleSet::transparent();
+        let (shortens, grows) = (rules("db shop"), rules("db a as much_longer"));
+        assert!(!shortens.may_lengthen() && grows.may_lengthen());
+        let own = fingerprint(&grows);
+        let served_name = |own: &str| served_file_name(b"bin.000007", own);
+        let padded = || Numbering::SourcePadded { replica_server_id: 7 };
+        let served = || Numbering::Served { fingerprint: Some(own.clone()) };
+        let (mysql, mariadb) = (Vendor::MySql, Vendor::MariaDb);
+        let name = b"bin.000007".to_vec();
+        for (rules, vendor, server_id, file, position, is_looked_for, expected) in [
+            (&transparent, mysql, 7, &name, 900, false, Ok((Numbering::Source, 900, None))),
+            (&transparent, mysql, 7, &name, 900, true, Ok((Numbering::Source, 4, Some(Target::Source(900))))),
+            (&transparent, mysql, 7, &name, 4, true, Ok((Numbering::Source, 4, None))),
+            (
+                &transparent,
+                mariadb,
+                7,
+                &name,
+                5 * GIB,
+                false,
+                Ok((Numbering::Source, 4, Some(Target::Source(5 * GIB)))),
+            ),
+            (&transparent, mysql, 7, &served_name(&own), 900, true, Err(Code::ReplicaRulesChanged)),
+            (&shortens, mysql, 7, &name, 900, false, Ok((padded(), 4, Some(Target::Source(900))))),
+            (&shortens, mysql, 7, &name, 4, false, Ok((padded(), 4, None))),
+            (&shortens, mariadb, 7, &name, 900, false, Ok((Numbering::Source, 4, Some(Target::Source(900))))),
+            (&shortens, mysql, 7, &served_name(&own), 900, false, Err(Code::ReplicaRulesChanged)),
+            // A name of the source's is a place of the source's, until the replica has been sent a served name.
+            (&grows, mysql, 7, &name, 900, false, Ok((served(), 4, Some(Target::Source(900))))),
+            (&grows, mariadb, 7, &served_name(&own), 900, false, Ok((served(), 4, Some(Target::Served(900))))),
+            (&grows, mysql, 7, &served_name(&own), 4, false, Ok((served(), 4, None))),
+            (&grows, mysql, 7, &served_name("00c0ffee"), 900, false, Err(Code::ReplicaRulesChanged)),
+            (&grows, mysql, 7, &served_name("00c0ffee"), 4, false, Err(Code::ReplicaRulesChanged)),
+            (&grows, mysql, 7, &name, 3, false, Err(Code::ReplicaPosition)),
+            // Programs that read files keep the name that they asked for.
+            (&grows, mysql, 0, &name, 4, false, Ok((Numbering::Served { fingerprint: None }, 4, None))),
+            (&grows, mysql, 0, &served_name(&own), 4, false, Ok((served(), 4, None))),
+        ] {
+            let at = FilePosition { file: file.clone(), position };
+            let request = ReplicaRequest {
+                replica: ReplicaSession { vendor, ..ReplicaSession::of_a_test(server_id) },
+                start: ReplicaStart::FilePosition(at.clone()),
+                receiver: at.clone(),
+                flags: 0,
+                non_blocking: false,
+            };
+            let start = decide(rules, &request, None, is_looked_for);
+            let case = format!("{at} for {vendor} {server_id}");
+            let found = match start {
+                Ok(start) => {
+                    let from = FilePosition { file: name.clone(), position: start.served };
+                    assert_eq!(
+                        (&start.from, &start.dump),
+                        (&from, &file_position(&name, start.served).unwrap()),
+                        "{case}"
+                    );
+                    Ok((start.numbering, start.served, start.target))
+                }
+                Err(fault) => Err(fault.code),
+            };
+            assert_eq!(found, expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_replica_of_other_rules_hears_where_its_last_transaction_ended_if_that_is_its_file_and_not_beyond() {
+        let rules = rules("db a as much_longer");
+        let file = String::from_utf8(served_file_name(b"bin.000007", "00c0ffee")).unwrap();
+        let at = FilePosition { file: file.clone().into(), position: 900 };
+        let request = ReplicaRequest {
+            replica: ReplicaSession::of_a_test(7),
+            start: ReplicaStart::FilePosition(at.clone()),
+            receiver: at,
+            flags: 0,
+            non_blocking: false,
+        };
+        for (served, is_told) in [
+            ((file.clone(), 900), true),
+            ((file.clone(), 800), true),
+            ((file, 901), false),
+            (("bin.000007".to_owned(), 800), false),
+        ] {
+            let place = WholePlace { server: "a:1".to_owned(), source: ("bin.000007".to_owned(), 777), served };
+            let message = decide(&rules, &request, Some(&place), false).unwrap_err().message;
+            assert_eq!(message.contains("MASTER_LOG_POS=777"), is_told, "{:?}: {message}", place.served);
+        }
     }
 }
