@@ -192,9 +192,8 @@ impl Progress {
                 let mut reached = self.clone();
                 let events = later.iter().flat_map(|batch| batch.events()).skip(skip);
                 events.for_each(|event| reached.sent(event));
-                if later.last().is_none_or(|batch| batch.whole) {
-                    reached.close();
-                }
+                // A group that is not complete yet is not among what the tail has sent either.
+                reached.close();
                 matches!(&reached, Self::MySql { set, .. } if told.is_subset(set))
             }
             // A source that does not have a domain's GTID yet leaves that domain out up to it, and a later GTID of the domain says nothing

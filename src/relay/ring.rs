@@ -472,7 +472,7 @@ mod tests {
         // The end of the group that was open, behind which the tail has it.
         push(&mut ring, vec![event(9, 5)], &[(1, 400)], true);
         assert!(find(&ring, 400, "1-9") && !find(&ring, 400, "1-8") && find(&ring, 300, "1-8"));
-        assert!(!ring.find(&rendering("r", false), &place(400), &Progress::Position).is_some());
+        assert!(ring.find(&rendering("r", false), &place(400), &Progress::Position).is_none());
         let has = |numbers, event: &Event| progress(numbers).has(event);
         assert!(has("1-9", &gtid(9)) && !has("1-8", &gtid(9)) && !has("1-9", &event(9, 1)));
     }

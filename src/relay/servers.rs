@@ -517,6 +517,26 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_goes_on_behind_a_replicas_back_only_at_a_server_of_its_kind() {
+        let facts = |version: &str, names: &str| {
+            let version = crate::binlog::ServerVersion::parse(version).expect("a version");
+            let variables = [("lower_case_table_names".to_owned(), names.to_owned())];
+            SourceFacts::of(version, variables.into_iter().collect())
+        };
+        let before = facts("5.7.29-log", "0");
+        for (now, may) in [
+            (facts("5.7.44", "0"), true),
+            (facts("5.7.29-log", "1"), false),
+            (facts("5.6.51", "0"), false),
+            (facts("8.0.36", "0"), false),
+            (facts("5.7.29-MariaDB", "0"), false),
+        ] {
+            assert_eq!(Servers::may_go_on(&before, &now), may, "{}", now.version.text);
+            assert_eq!(Servers::may_go_on(&now, &before), may, "{}", now.version.text);
+        }
+    }
+
+    #[test]
     fn so_many_replicas_are_remembered_and_the_newest_are_among_them() {
         let servers = servers();
         let all = MAX_STRETCHES as u32 + 9;
