@@ -44,11 +44,22 @@ struct KnownControl {
     opening: Opening,
 }
 
+/// Two tables of the source whose rows go out under one name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedName {
+    /// Both tables as `database.table`, sorted.
+    pub tables: [String; 2],
+}
+
 /// What one stream remembers.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     /// By both names as TABLE_MAP holds them.
     tables: HashMap<Box<[u8]>, MappedTable>,
+    /// The first table of the source that came under a name, by both new names as TABLE_MAP holds them. Kept where entries can lead two
+    /// tables to one name.
+    comers: HashMap<Box<[u8]>, [String; 2]>,
+    shared: Option<SharedName>,
     /// The newest first.
     controls: VecDeque<KnownControl>,
 }
@@ -64,10 +75,44 @@ impl Memory {
         if !self.tables.contains_key(names) {
             if self.tables.len() >= MAX_TABLES {
                 self.tables.clear();
+                self.comers.clear();
             }
-            self.tables.insert(names.into(), ask(rules, map)?);
+            let mapped = ask(rules, map)?;
+            match &mapped {
+                MappedTable::Renamed(new) => self.comes_as(rules, map, new),
+                MappedTable::Unchanged => self.comes_as(rules, map, names),
+                MappedTable::NotSelected => {}
+            }
+            self.tables.insert(names.into(), mapped);
         }
         Ok(self.tables.get(names).unwrap_or(&MappedTable::NotSelected))
+    }
+
+    /// Notes under which name a table comes, and whether another one does.
+    fn comes_as(&mut self, rules: &RuleSet, map: &TableMap<'_>, new: &[u8]) {
+        if !rules.can_share_names() {
+            return;
+        }
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        let table = [text(map.database), text(map.table)];
+        match self.comers.get(new) {
+            Some([database, name]) => {
+                // One table can be spelled in several ways.
+                if !(rules.same(database, &table[0]) && rules.same(name, &table[1])) {
+                    let mut tables = [format!("{database}.{name}"), table.join(".")];
+                    tables.sort();
+                    self.shared = Some(SharedName { tables });
+                }
+            }
+            None => {
+                self.comers.insert(new.into(), table);
+            }
+        }
+    }
+
+    /// Two tables under one name that were met since the last call.
+    pub(super) fn take_shared(&mut self) -> Option<SharedName> {
+        self.shared.take()
     }
 
     /// What goes out for transaction control that has come before with the same bytes.
@@ -181,6 +226,39 @@ mod tests {
             };
             let asked = ask(&rules, &map);
             assert_eq!(asked.is_ok(), fits, "{name}: {asked:?}");
+        }
+    }
+
+    #[test]
+    fn two_tables_under_one_name_are_noticed_once() {
+        let table = |name: &'static str| -> (TableMap<'static>, Vec<u8>) {
+            let (database, table) = name.split_once('.').unwrap();
+            let names = [counted_name(database, database).unwrap(), counted_name(table, table).unwrap()].concat();
+            let (database, table) = (database.as_bytes(), table.as_bytes());
+            (TableMap { table_id: 1, flags: 0, database, table, names_offset: 0, columns_offset: 0 }, names)
+        };
+        for (objects, lower_case, tables, shared) in [
+            (
+                "db shop as cn\ntable crm.* as cn.x*",
+                0,
+                &["shop.xa", "crm.b", "shop.xa", "crm.a", "crm.a"][..],
+                Some(["crm.a", "shop.xa"]),
+            ),
+            ("db shop as cn\ntable shop.a as cn.b", 0, &["shop.b", "shop.a"], Some(["shop.a", "shop.b"])),
+            ("db shop as cn\ntable shop.a as cn.b\nnot shop.b", 0, &["shop.b", "shop.a"], None),
+            ("db shop as cn\ndb crm", 0, &["shop.a", "crm.a"], None),
+            ("db shop as cn\ntable crm.t as cn.t", 2, &["shop.A", "SHOP.A", "crm.t", "CRM.T"], None),
+        ] {
+            let rules = rules(objects).for_lower_case_table_names(lower_case);
+            let mut memory = Memory::default();
+            let mut met = Vec::new();
+            for name in tables {
+                let (map, names) = table(name);
+                memory.table(&rules, &map, &names).unwrap();
+                met.extend(memory.take_shared().map(|shared| shared.tables));
+            }
+            let expected: Vec<[String; 2]> = shared.iter().map(|pair| pair.map(str::to_owned)).collect();
+            assert_eq!(met, expected, "{objects}");
         }
     }
 

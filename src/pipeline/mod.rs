@@ -14,6 +14,7 @@ mod stream;
 mod xa;
 
 pub use group::MAX_LENGTH_BUFFER;
+pub use memory::SharedName;
 pub use numbering::{Numbering, restamped_pad, served_file_name, source_file_name};
 pub use prelude::MAX_LOAD_BYTES;
 pub use seek::{Seek, Target};

@@ -359,6 +359,11 @@ impl RuleSet {
         })
     }
 
+    /// Whether two tables of a source can come under one name. One entry by itself leads no two to one.
+    pub fn can_share_names(&self) -> bool {
+        self.renames() && self.rules.iter().filter(|rule| rule.class().is_some()).nth(1).is_some()
+    }
+
     /// Whether the rule at this place is a table rule.
     pub fn is_table_rule(&self, index: usize) -> bool {
         matches!(self.rules.get(index), Some(ObjectRule::Table { .. }))

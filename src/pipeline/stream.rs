@@ -21,7 +21,7 @@ use crate::fault::Fault;
 use super::coordinates::{FilePosition, ReceiverPosition};
 use super::group::{Group, Outbox};
 use super::history::{Behind, Journal, Place, Statement, StatementGtid};
-use super::memory::Memory;
+use super::memory::{Memory, SharedName};
 use super::numbering::{Numberer, Numbering};
 use super::prelude::{self, Prelude};
 use super::rules::RuleSet;
@@ -33,6 +33,9 @@ pub(super) use error::StreamError;
 /// Events that wait for a decision about a later one (TABLE_MAPs, INTVARs, one rows event) may take this many bytes. One
 /// rows event can be as large as a packet, so the limit is that.
 pub const MAX_HELD_BYTES: usize = MAX_EVENT_LENGTH;
+
+/// How many pairs of tables under one name a stream tells of.
+const MAX_SHARED_NAMES: usize = 64;
 
 /// What decides how a stream comes out, apart from the rules.
 #[derive(Debug, Clone)]
@@ -101,6 +104,9 @@ pub struct Stream {
     held_bytes: usize,
     prelude: Prelude,
     notes: Vec<Note>,
+    /// Tables under one name, and how many of them were taken.
+    shared_names: Vec<SharedName>,
+    told: usize,
     stopped: Option<Stop>,
     /// Whose replica it is.
     replica: Vendor,
@@ -143,6 +149,8 @@ impl Stream {
             held_bytes: 0,
             prelude: Prelude::default(),
             notes: Vec::new(),
+            shared_names: Vec::new(),
+            told: 0,
             stopped: None,
             replica: options.replica,
             replica_version: None,
@@ -209,6 +217,12 @@ impl Stream {
     /// Statements and rows that did not go out as they came since the last call.
     pub fn take_notes(&mut self) -> Vec<Note> {
         std::mem::take(&mut self.notes)
+    }
+
+    /// Tables whose rows go out under one name, each pair once; a stream tells of 64 pairs at most.
+    pub fn take_shared_names(&mut self) -> &[SharedName] {
+        let new = std::mem::replace(&mut self.told, self.shared_names.len());
+        self.shared_names.get(new..).unwrap_or_default()
     }
 
     /// Whether more is to be put out by [`Stream::pay`] before the next event is taken: pads for a large gap, and what comes after

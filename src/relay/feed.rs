@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use tracing::warn;
 
 use crate::binlog::{Event, EventType, FormatDescription, HEADER_LENGTH, Header, Vendor, flags};
 use crate::fault::{Code, Fault};
@@ -488,6 +489,17 @@ impl RouteFeed {
                 file: String::from_utf8_lossy(&note.at.file).into_owned(),
                 position: note.at.position,
             });
+        }
+        if self.seek.is_none() {
+            for shared in self.stream.take_shared_names() {
+                let ([one, other], route) = (&shared.tables, self.telemetry.route());
+                warn!(
+                    route,
+                    ?one,
+                    ?other,
+                    "rows of two tables go out under one name: exclude one of them or rename it, unless they are to be mixed"
+                );
+            }
         }
         self.look_for_place(start, pushed.as_ref().is_ok_and(|step| step.boundary), out)?;
         let step = pushed.map_err(|Stop { fault, .. }| fault)?;

@@ -6,7 +6,7 @@
 use crate::binlog::{Event, EventType, FormatDescription, Rows, TableMap};
 use crate::pipeline::memory::MappedTable;
 
-use super::{MAX_HELD_BYTES, Stream, StreamError};
+use super::{MAX_HELD_BYTES, MAX_SHARED_NAMES, Stream, StreamError};
 
 impl Stream {
     fn hold(&mut self, bytes: usize) -> Result<(), StreamError> {
@@ -48,6 +48,12 @@ impl Stream {
             }
         };
         self.tables.insert(map.table_id, mapped.is_some());
+        if let Some(shared) = self.memory.take_shared()
+            && self.shared_names.len() < MAX_SHARED_NAMES
+            && !self.shared_names.contains(&shared)
+        {
+            self.shared_names.push(shared);
+        }
         if let Some(event) = mapped {
             self.hold(event.raw().len())?;
             self.held.push(event);
