@@ -12,6 +12,7 @@ use replproxy::pipeline::{MAX_LENGTH_BUFFER, Numbering, Stop, Stream, StreamOpti
 use crate::support::routes::rules;
 
 const RECORDED: &[u8] = include_bytes!("../fixtures/border/binlog.000001");
+const TWO_PHASE: &[u8] = include_bytes!("../fixtures/two_phase/binlog.000001");
 
 const FOLD: &str = "objects = [{ table = \"shop.plain\", rename = \"shop.goods\" }]\nddl = { online_ddl = \"fold\" }";
 const FOLLOW: &str =
@@ -33,7 +34,11 @@ impl Journal for Memory {
 
 /// The file's events, each with where it begins.
 fn events() -> Vec<(u64, Event)> {
-    let mut reader = FileReader::new(RECORDED).unwrap();
+    events_of(RECORDED)
+}
+
+fn events_of(recorded: &[u8]) -> Vec<(u64, Event)> {
+    let mut reader = FileReader::new(recorded).unwrap();
     let mut events = Vec::new();
     let mut at = FIRST_POSITION;
     while let Some(event) = reader.next_event().unwrap().filter(|event| event.event_type() != EventType::ROTATE) {
@@ -63,9 +68,13 @@ fn stream(rules: &Arc<RuleSet>, position: u64) -> Stream {
 type Output = Vec<(u64, Vec<Event>, bool)>;
 
 /// Runs the file from a place on, as a source sends it: its first event comes in any case.
-fn run(mut stream: Stream, from: u64) -> Result<Output, Stop> {
+fn run(stream: Stream, from: u64) -> Result<Output, Stop> {
+    run_of(RECORDED, stream, from)
+}
+
+fn run_of(recorded: &[u8], mut stream: Stream, from: u64) -> Result<Output, Stop> {
     let mut output = Vec::new();
-    for (index, (at, event)) in events().into_iter().enumerate() {
+    for (index, (at, event)) in events_of(recorded).into_iter().enumerate() {
         let event = match index {
             0 if from > FIRST_POSITION => for_mid_file(&event, false),
             _ if at < from => continue,
@@ -79,7 +88,11 @@ fn run(mut stream: Stream, from: u64) -> Result<Output, Stop> {
 }
 
 fn texts(output: &Output) -> Vec<String> {
-    let (_, format) = replproxy::binlog::FormatDescription::read(events()[0].1.raw().clone()).unwrap();
+    texts_of(RECORDED, output)
+}
+
+fn texts_of(recorded: &[u8], output: &Output) -> Vec<String> {
+    let (_, format) = replproxy::binlog::FormatDescription::read(events_of(recorded)[0].1.raw().clone()).unwrap();
     let queries = output.iter().flat_map(|(_, out, _)| out).filter(|event| event.event_type() == EventType::QUERY);
     let texts =
         queries.map(|event| String::from_utf8_lossy(Query::read(event.body(), &format).unwrap().sql).into_owned());
@@ -127,6 +140,34 @@ fn a_stream_goes_on_as_one_that_began_before_wherever_it_begins() {
         assert!(begun > 15, "{begun}");
         assert_eq!(*journal.0.lock().unwrap(), written, "the same statements teach the same");
     }
+}
+
+#[test]
+fn an_alter_in_two_phases_teaches_at_its_end_and_one_that_failed_teaches_nothing() {
+    let alters = |text: &str| {
+        let rules = rules(text);
+        let options = StreamOptions {
+            numbering: Numbering::Source,
+            replica: Vendor::MariaDb,
+            start: place(FIRST_POSITION),
+            checksum: ChecksumAlgorithm::None,
+            length_buffer: MAX_LENGTH_BUFFER,
+        };
+        let journal = Arc::new(Memory::default());
+        let stream = Stream::new(rules, options).with_journal(Arc::clone(&journal) as _, Behind::Position);
+        let output = run_of(TWO_PHASE, stream, FIRST_POSITION).unwrap_or_else(|stop| panic!("{text}: {}", stop.fault));
+        (texts_of(TWO_PHASE, &output), rows(&output))
+    };
+    let (failed, followed) = (
+        "ALTER TABLE goods ADD UNIQUE KEY (a), RENAME TO q".to_owned(),
+        "ALTER TABLE goods ADD COLUMN x INT, RENAME TO more".to_owned(),
+    );
+    // The table that somebody makes under the name of the failed RENAME is another one.
+    assert_eq!(
+        alters("objects = [{ table = \"shop.t\", rename = \"shpx.goods\" }]\nddl = { rename_out = \"follow\" }"),
+        (vec![failed.clone(), failed, followed.clone(), followed], 1)
+    );
+    assert_eq!(alters(FOLD), (vec!["ALTER TABLE goods ADD COLUMN qty INT NOT NULL DEFAULT 7".to_owned()], 1));
 }
 
 /// Where the first statement begins whose text has the words.

@@ -335,7 +335,8 @@ impl Gtid {
     }
 }
 
-/// MariaDB's GTID event: `u64 seq_no | u32 domain_id | u8 flags2 | …`. The server id is the header's.
+/// MariaDB's GTID event: `u64 seq_no | u32 domain_id | u8 flags2 | [u64 commit_id] | [XA: u32 format | u8 gtrid length | u8 bqual length |
+/// data] | [u8 flags_extra …]`, filled up with zeros. The server id is the header's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MariaDbGtid {
     /// The number in the domain.
@@ -344,9 +345,19 @@ pub struct MariaDbGtid {
     pub domain: u32,
     /// See the constants.
     pub flags2: u8,
+    /// See the constants; 0 where the event has none.
+    pub flags_extra: u8,
 }
 
 impl MariaDbGtid {
+    /// In `flags2`: a commit id follows.
+    const GROUP_COMMIT_ID: u8 = 2;
+    /// In `flags2`, either of two: the name of an XA transaction follows.
+    const XA: u8 = 64 | 128;
+    /// In `flags_extra`: the first of two groups of one ALTER TABLE (`binlog_alter_two_phase`), which has changed nothing yet.
+    pub const START_ALTER: u8 = 2;
+    /// In `flags_extra`: the second of the two, where the ALTER TABLE failed. (With 4 it succeeded.)
+    pub const ROLLBACK_ALTER: u8 = 8;
     /// The group is this event and one QUERY.
     pub const STANDALONE: u8 = 1;
     /// All that the group changes can be rolled back.
@@ -359,7 +370,17 @@ impl MariaDbGtid {
     /// Reads the front of the body.
     pub fn read(body: &[u8]) -> Result<Self, Truncated> {
         let mut cursor = Cursor::new(body);
-        Ok(Self { sequence: cursor.u64()?, domain: cursor.u32()?, flags2: cursor.u8()? })
+        let (sequence, domain, flags2) = (cursor.u64()?, cursor.u32()?, cursor.u8()?);
+        if flags2 & Self::GROUP_COMMIT_ID != 0 {
+            cursor.u64()?;
+        }
+        if flags2 & Self::XA != 0 {
+            cursor.u32()?;
+            let length = usize::from(cursor.u8()?) + usize::from(cursor.u8()?);
+            cursor.take(length)?;
+        }
+        let flags_extra = if cursor.left() > 0 { cursor.u8()? } else { 0 };
+        Ok(Self { sequence, domain, flags2, flags_extra })
     }
 }
 

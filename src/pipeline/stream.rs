@@ -122,6 +122,8 @@ pub struct Stream {
     behind: Option<Behind>,
     /// The last statement that taught something.
     taught: Option<Statement>,
+    /// The group at hand is the beginning of an ALTER TABLE that has changed nothing yet, or the end of one that failed.
+    changes_nothing: bool,
     /// The time at which the file at hand was begun.
     file_created: u32,
     gtid: Option<StatementGtid>,
@@ -160,6 +162,7 @@ impl Stream {
             journal: None,
             behind: None,
             taught: None,
+            changes_nothing: false,
             file_created: 0,
             gtid: None,
             passed: None,

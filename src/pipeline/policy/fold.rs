@@ -7,15 +7,22 @@
 //!
 //! Only what leads to the same table at the replica is folded. All else stops the route, as early as it can be told.
 
-use crate::ddl::{Context, MappedName, ObjectType, Role, Statement, lexemes, rewrite};
+mod alter;
+mod words;
+
+use crate::ddl::{Context, MappedName, Object, ObjectType, Role, Statement, lexemes, rewrite};
 use crate::pipeline::rules::{
     DecidedBy, Definition, Learned, MAX_LEARNED, OnlineChange, RuleSet, Shadow, ShadowRole, TablePlace,
 };
 
+use super::kinds::is_dml;
 use super::verdict::{ObjectVerdict, Reason};
 
 /// The longest ALTER TABLE that is kept for the swap, in bytes.
 const MAX_DEFINITION: usize = 1 << 20;
+
+/// How the tools sign the statements by which they write to their copy.
+const TOOLS: [&[u8]; 2] = [b"/* gh-ost ", b"/*pt-online-schema-change "];
 
 /// What to do where a swap cannot be folded.
 const BY_HAND: &str = "make the same change at the replica by hand and let it go on after this statement: at a position after it, or with \
@@ -32,33 +39,6 @@ pub(super) enum Fold {
     /// This goes out in its place.
     Instead(Definition, Learned, String),
 }
-
-/// What else would lead to other rows at the replica than at the source: values that a new column gets when rows are copied at the
-/// source, and when the ALTER runs at the replica.
-const MOMENTARY: [&str; 22] = [
-    "AUTO_INCREMENT",
-    "CONNECTION_ID",
-    "CURDATE",
-    "CURRENT_DATE",
-    "CURRENT_TIME",
-    "CURRENT_TIMESTAMP",
-    "CURTIME",
-    "LAST_INSERT_ID",
-    "LASTVAL",
-    "LOCALTIME",
-    "LOCALTIMESTAMP",
-    "NEXTVAL",
-    "NOW",
-    "RAND",
-    "RANDOM_BYTES",
-    "SERIAL",
-    "SYSDATE",
-    "TIMESTAMP",
-    "UNIX_TIMESTAMP",
-    "UTC_TIMESTAMP",
-    "UUID",
-    "UUID_SHORT",
-];
 
 /// Looks at a statement; `None` where it has nothing to do with a schema change. `moves` are the tables that it renames.
 pub(super) fn judge(
@@ -79,6 +59,7 @@ pub(super) fn judge(
         "alter_table" | "create_index" | "drop_index" | "truncate" => folder.changes(target),
         "drop_table" => folder.drops(),
         "drop_db" => folder.drops_database(target),
+        kind if is_dml(kind) => folder.writes(),
         _ => None,
     }
 }
@@ -125,6 +106,26 @@ impl<'a> Folder<'a> {
         let context = Context { version: u32::MAX, ..*self.context };
         let found = lexemes(sql, &context).filter(move |token| token.bare && token.span.start >= from);
         found.filter_map(move |token| sql.get(token.span))
+    }
+
+    /// The words without quotes before the name of the object at `index`.
+    fn words_before(&self, index: usize) -> impl Iterator<Item = &'a [u8]> {
+        let object = &self.statement.objects[index];
+        let start = object.database_span.as_ref().unwrap_or(&object.span).start;
+        let sql = self.sql.get(..start).unwrap_or_default();
+        let found = lexemes(sql, self.context).filter(|token| token.bare);
+        found.filter_map(move |token| sql.get(token.span))
+    }
+
+    /// Whether a CREATE TABLE has the form that SHOW CREATE TABLE gives, of which pt-online-schema-change makes its copy.
+    fn is_as_shown(&self, target: usize) -> bool {
+        let rest = self.sql.get(self.statement.objects[target].span.end..).unwrap_or_default();
+        let behind = |text: &'a [u8], words: &[u8]| {
+            let at = text.windows(words.len()).position(|window| window == words)?;
+            text.get(at + words.len()..)
+        };
+        rest.starts_with(b" (\n  `")
+            && behind(rest, b"\n) ").is_some_and(|options| behind(options, b"ENGINE=").is_some())
     }
 
     /// Whether a statement that renames a table does nothing else to it.
@@ -220,6 +221,17 @@ impl<'a> Folder<'a> {
                 Some(learned),
             ));
         }
+        if no_references && !self.is_as_shown(target) {
+            return Some(Fold::Stop(
+                Reason::OnlineDdl,
+                format!(
+                    "it makes a copy of {database}.{table} that is neither LIKE the table nor what SHOW CREATE TABLE says of it, so the ALTER TABLE \
+                     on it may not be all that the swap changes; set ddl.online_ddl = \"forward\" to let the tables go out, or exclude \
+                     \"{database}.{name}\" if it is no copy"
+                ),
+                Some(learned),
+            ));
+        }
         if learned.changes.len() >= MAX_LEARNED {
             return Some(Fold::Stop(
                 Reason::OnlineDdl,
@@ -282,11 +294,20 @@ impl<'a> Folder<'a> {
         if self.sql.len() > MAX_DEFINITION {
             return stop(format!("it is longer than the {MAX_DEFINITION} bytes that are kept for the swap"));
         }
-        if let Some(word) = self.words(end).find(|word| is_momentary(word)) {
+        let named_again = self.statement.objects.iter().enumerate().any(|(index, object)| {
+            index != target && object.object_type == ObjectType::Table && self.rules.same(&object.name, name)
+        });
+        if named_again {
+            return stop("it names the copy itself again, which has another name after the swap".to_owned());
+        }
+        if let Some(word) = self.words_before(target).find(|word| !is_alter_table(word)) {
+            let word = String::from_utf8_lossy(word).to_ascii_uppercase();
             return stop(format!(
-                "what {} gives differs between the copying at the source and an ALTER TABLE at the replica",
-                String::from_utf8_lossy(word)
+                "{word} in front of its name does to a table with rows what it does not do to the empty copy"
             ));
+        }
+        if let Some(why) = alter::refusal(self.sql, end, self.context) {
+            return stop(why);
         }
         let definition = match self.retargeted(name, &shadow.table) {
             Ok(definition) => definition,
@@ -294,6 +315,28 @@ impl<'a> Folder<'a> {
         };
         let learned = self.with(place, |change| change.definition = Some(definition));
         Some(Fold::Skip(format!("it goes out for {table} when the copy takes its name"), Some(learned)))
+    }
+
+    /// A statement that writes to a copy, where changes are logged as statements. The tools' own are told by their kind or by the tool's
+    /// name in them; what somebody else changes in the copy no ALTER TABLE gives.
+    fn writes(&self) -> Option<Fold> {
+        let objects = &self.statement.objects;
+        let is_copy = |object: &&Object| object.role == Role::Target && object.object_type == ObjectType::Table;
+        let place =
+            objects.iter().filter(is_copy).find_map(|object| self.change_by_copy(&object.database, &object.name))?;
+        let change = &self.rules.learned().changes[place];
+        let kind = self.statement.kind.0;
+        let from_elsewhere = objects.iter().any(|object| {
+            let is_own = self.rules.same(&object.name, &change.table) || self.rules.same(&object.name, &change.shadow);
+            object.object_type == ObjectType::Table && !object.column_qualifier && !is_own
+        });
+        let is_copying = matches!(kind, "insert_select" | "replace" | "replace_select") && !from_elsewhere;
+        let is_signed = TOOLS.iter().any(|tool| self.sql.windows(tool.len()).any(|window| window == *tool));
+        if is_copying || is_signed || change.spoiled.is_some() {
+            return None;
+        }
+        let what = format!("a statement of kind {kind} that is not the tool's changed the rows of the copy");
+        Some(Fold::Pass(self.with(place, |change| change.spoiled = Some(what))))
     }
 
     /// The statement with the table in place of its copy.
@@ -544,6 +587,7 @@ impl<'a> Folder<'a> {
     }
 }
 
-fn is_momentary(word: &[u8]) -> bool {
-    MOMENTARY.iter().any(|momentary| momentary.as_bytes().eq_ignore_ascii_case(word))
+/// Whether a word stands in front of the name in every ALTER TABLE.
+fn is_alter_table(word: &[u8]) -> bool {
+    ["ALTER", "ONLINE", "TABLE", "IF", "EXISTS"].iter().any(|known| known.as_bytes().eq_ignore_ascii_case(word))
 }

@@ -14,9 +14,12 @@ impl Stream {
         let event_type = event.event_type();
         let damaged = |error| StreamError::Truncated(event_type, error);
         let mut origin = None;
+        self.changes_nothing = false;
         match event_type {
             EventType::MARIADB_GTID => {
                 let gtid = MariaDbGtid::read(event.body()).map_err(damaged)?;
+                const NO_CHANGE: u8 = MariaDbGtid::START_ALTER | MariaDbGtid::ROLLBACK_ALTER;
+                self.changes_nothing = gtid.flags_extra & NO_CHANGE != 0;
                 self.group.open_mariadb(gtid.flags2 & MariaDbGtid::STANDALONE != 0);
                 self.gtid = Some(StatementGtid::MariaDb { domain: gtid.domain, sequence: gtid.sequence });
                 self.outbox.gtid(event, None);

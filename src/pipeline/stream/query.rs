@@ -22,7 +22,7 @@ impl Stream {
             excluded: self.is_excluded(event.header()),
             at: &self.source,
         };
-        let outcome = match self.memory.control(&event) {
+        let mut outcome = match self.memory.control(&event) {
             Some(outcome) => outcome,
             None => {
                 let outcome = match statement::judge(&event, &context) {
@@ -30,6 +30,7 @@ impl Stream {
                         statement::Outcome::left_out(behind)
                     }
                     Err(StreamError::Stopped { message, code, behind }) => {
+                        let behind = behind.filter(|_| !self.changes_nothing);
                         if let Some(learned) = behind.as_deref() {
                             self.keep(learned)?;
                         }
@@ -41,6 +42,10 @@ impl Stream {
                 outcome
             }
         };
+        if self.changes_nothing {
+            // Of an ALTER TABLE in two groups only the second teaches, and only where it succeeded.
+            outcome.learned = None;
+        }
         if let Some(learned) = outcome.learned {
             self.learn(*learned)?;
         }

@@ -167,7 +167,10 @@ impl Judge<'_> {
 
     /// Old and new name of `ALTER TABLE … RENAME`. MariaDB's CONVERT PARTITION names a second table too, after the word TABLE.
     pub(super) fn renamed_by_alter(&self, targets: &[usize]) -> Option<(usize, usize)> {
-        let [old, new] = targets[..] else { return None };
+        // A column of an expression may stand behind the table's name.
+        let is_name = |index: &&usize| !self.statement.objects[**index].column_qualifier;
+        let mut names = targets.iter().filter(is_name).copied();
+        let (Some(old), Some(new), None) = (names.next(), names.next(), names.next()) else { return None };
         if self.statement.kind.0 != "alter_table" {
             return None;
         }
