@@ -297,6 +297,9 @@ impl<'a> Lab<'a> {
                 return Err(error);
             }
             last = error;
+            if set_up.stubs.values().any(|stub| stub.temporary) {
+                self.client = None;
+            }
             self.clear().await;
             self.build(&set_up).await?;
         }
@@ -346,7 +349,8 @@ impl<'a> Lab<'a> {
             } else {
                 String::new()
             };
-            format!("CREATE TABLE {table} ({}){partitions}", parts.join(", "))
+            let temporary = if stub.temporary { "TEMPORARY " } else { "" };
+            format!("CREATE {temporary}TABLE {table} ({}){partitions}", parts.join(", "))
         };
         self.run(&sql).await.map(|_| ())
     }
@@ -376,6 +380,13 @@ impl<'a> Lab<'a> {
                 mended
             }
             1146 | 1109 | 4091 | 1824 => self.mend_table(candidate, *code, first, set_up, tried).await,
+            // Without the database that a table is renamed into, InnoDB has errno 168.
+            1025 => {
+                let statement = analyze(candidate.sql.as_bytes(), &self.context);
+                let before = set_up.databases.len();
+                set_up.databases.extend(statement.objects.iter().map(|object| object.database.clone()));
+                set_up.databases.len() > before
+            }
             // What was made up is what the statement makes.
             1050 => {
                 let name = column.to_lowercase();
@@ -425,7 +436,7 @@ impl<'a> Lab<'a> {
             }
             1089 | 1283 | 1170 => {
                 let made_up = make_up(set_up, &analyze(candidate.sql.as_bytes(), &self.context));
-                set_type(set_up, "VARCHAR(100)") || made_up
+                set_type(set_up, "VARCHAR(100)") || made_up || (*code == 1089 && set_type(set_up, "TEXT"))
             }
             1687 | 1252 => set_type(set_up, "GEOMETRY NOT NULL"),
             1347 if !message.contains("BASE TABLE") => {
@@ -463,7 +474,8 @@ impl<'a> Lab<'a> {
         }
         let columns = BTreeSet::from([format!("zz{}", set_up.stubs.len())]);
         let (view, sequence) = (candidate.kind == "drop_view" || code == 4092, candidate.kind == "alter_sequence");
-        let stub = Stub { columns, view, sequence, ..Stub::default() };
+        let temporary = code == 1051 && analyze(candidate.sql.as_bytes(), &self.context).temporary;
+        let stub = Stub { columns, view, sequence, temporary, ..Stub::default() };
         set_up.stubs.insert((database.to_owned(), name.to_owned()), stub).is_none()
     }
 }

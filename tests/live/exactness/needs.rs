@@ -15,6 +15,7 @@ pub(super) struct Stub {
     pub(super) view: bool,
     pub(super) sequence: bool,
     pub(super) partitioned: bool,
+    pub(super) temporary: bool,
 }
 
 /// What a statement needs before it runs.
@@ -64,7 +65,7 @@ impl Named {
                 ),
             ]
         } else {
-            vec![format!("CREATE EVENT {database}.{name} ON SCHEDULE EVERY 1 DAY STARTS '2040-01-01' DO SET @zz = 1")]
+            vec![format!("CREATE EVENT {database}.{name} ON SCHEDULE EVERY 1 DAY STARTS '2030-01-01' DO SET @zz = 1")]
         }
     }
 }
