@@ -10,6 +10,9 @@ pub(crate) const LONG_ERROR_TEXT: usize = 500;
 /// With these words sources since MySQL 5.7 begin to name the transactions that are purged, at the end of a long text.
 const MISSING: &str = "missing transactions are '";
 
+/// With these words the rule follows that decided to stop, at the end of a text.
+const RULE: &str = "(rule ";
+
 /// The text of an error packet: code and message, cut so that the next step still fits where it can. A source's own words
 /// come first, because people and programs know them.
 pub(crate) fn error_text(fault: &Fault, limit: usize) -> String {
@@ -29,14 +32,14 @@ pub(crate) fn error_text(fault: &Fault, limit: usize) -> String {
     if room >= limit / 2 { shorten(&head, room) + &next } else { head[..head.floor_char_boundary(limit)].to_owned() }
 }
 
-/// At most `room` bytes of a text. Which transactions are missing is kept, wherever the text says it.
+/// At most `room` bytes of a text. Which transactions are missing and which rule decided is kept, wherever the text says it.
 fn shorten(text: &str, room: usize) -> String {
     const LEFT_OUT: &str = "… ";
     let cut = |text: &str, room: usize| {
         let end = text.floor_char_boundary(room.saturating_sub('…'.len_utf8()));
         format!("{}…", &text[..end])
     };
-    let tail = text.find(MISSING).map_or("", |at| &text[at..]);
+    let tail = text.find(MISSING).or_else(|| text.rfind(RULE)).map_or("", |at| &text[at..]);
     match tail.len() {
         _ if text.len() <= room => text.to_owned(),
         0 => cut(text, room),
@@ -141,6 +144,19 @@ mod tests {
             format!("source `primary` (db:3306) ended the stream: {words} (error 1236)"),
         )
         .with_source_words(words)
+    }
+
+    #[test]
+    fn a_text_that_is_cut_keeps_the_rule_and_the_next_step() {
+        let message = format!(
+            "at b.000001:4 of the source: statement \"CREATE TABLE {}\": why (rule ddl.online_ddl)",
+            "x".repeat(400)
+        );
+        for limit in [SHORT_ERROR_TEXT, LONG_ERROR_TEXT] {
+            let text = error_text(&Fault::new(Code::StatementStopped, message.clone()), limit);
+            assert!(text.len() <= limit && text.starts_with("RPX-4001: at b.000001:4 "), "{text}");
+            assert!(text.contains("… (rule ddl.online_ddl) (next: ") && text.ends_with(')'), "{text}");
+        }
     }
 
     #[test]
