@@ -104,6 +104,8 @@ catalogue! {
          replicas by GTID go on by themselves";
     ServerBehind = "RPX-2014", Source, "a server of the source lacks transactions that the replica has",
         "wait until it has them or bring the other server back; to give them up, make this server `host` and reload";
+    FileEncrypted = "RPX-2015", Source, "a binary log file is encrypted",
+        "read it from the server that wrote it, which sends it in the clear: a route from it, or decode mysql://…";
     ReplicaRefusedLogin = "RPX-3001", Replica, "a replica or client presented a wrong user or password",
         "compare MASTER_USER / MASTER_PASSWORD with user and password of the route";
     ReplicaTls = "RPX-3002", Replica, "TLS with a replica failed",

@@ -26,3 +26,4 @@ mod run;
 mod source;
 mod statements;
 mod support;
+mod torn_groups;

@@ -55,6 +55,12 @@ impl Header {
         })
     }
 
+    /// Whether the event is in no file at the place where it comes: a FORMAT_DESCRIPTION, or MariaDB's START_ENCRYPTION, that a source
+    /// repeats where a stream begins in the middle of a file. No replica counts its bytes.
+    pub fn repeats_the_head(&self) -> bool {
+        self.log_pos == 0 && matches!(self.event_type, EventType::FORMAT_DESCRIPTION | EventType::START_ENCRYPTION)
+    }
+
     /// The 19 bytes of this header.
     pub fn to_bytes(self) -> [u8; HEADER_LENGTH] {
         let mut bytes = [0; HEADER_LENGTH];

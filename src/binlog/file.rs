@@ -5,8 +5,8 @@ use std::io::{self, Read};
 use bytes::{Bytes, BytesMut};
 
 use super::{
-    ChecksumAlgorithm, DamagedEvent, Event, EventType, FILE_MAGIC, FormatDescription, FormatError, HEADER_LENGTH,
-    Header,
+    ChecksumAlgorithm, DamagedEvent, ENCRYPTED_FILE_MAGIC, Event, EventType, FILE_MAGIC, FormatDescription,
+    FormatError, HEADER_LENGTH, Header, flags,
 };
 
 /// The largest event that the protocol can carry.
@@ -21,10 +21,14 @@ pub enum FileError {
     #[error("reading failed: {0}")]
     Io(#[from] io::Error),
     /// The first four bytes are others.
-    #[error("not a binlog file: it does not begin with fe 62 69 6e{}", if *encrypted { " (it is encrypted)" } else { "" })]
-    NotABinlog {
-        /// It begins as files of MySQL's binlog_encryption do.
-        encrypted: bool,
+    #[error("not a binlog file: it does not begin with fe 62 69 6e")]
+    NotABinlog,
+    /// What follows can be read by the server alone that has the key: MySQL's `binlog_encryption`, which begins the file with its own
+    /// magic bytes, or MariaDB's `encrypt_binlog`, which has a START_ENCRYPTION event.
+    #[error("the file is encrypted from offset {offset} on")]
+    Encrypted {
+        /// Where the encrypted part begins.
+        offset: u64,
     },
     /// The file ends inside an event.
     #[error("the file ends inside an event: {needed} bytes needed at offset {offset}, {left} left")]
@@ -78,8 +82,8 @@ impl<R: Read> FileReader<R> {
         let mut reader = Self { input, buffer: BytesMut::new(), offset: 0, format: None, ended: false };
         let have = reader.fill(FILE_MAGIC.len())?;
         if !have || reader.buffer[..4] != FILE_MAGIC {
-            let encrypted = reader.buffer.get(..4) == Some(&[0xfd, b'b', b'i', b'n']);
-            return Err(FileError::NotABinlog { encrypted });
+            let encrypted = reader.buffer.starts_with(&ENCRYPTED_FILE_MAGIC);
+            return Err(if encrypted { FileError::Encrypted { offset: 0 } } else { FileError::NotABinlog });
         }
         drop(reader.buffer.split_to(4));
         reader.offset = 4;
@@ -146,6 +150,10 @@ impl<R: Read> FileReader<R> {
         };
         let event = Event::new(raw, checksum).map_err(|error| FileError::Damaged { offset, error })?;
         event.verify().map_err(|error| FileError::Damaged { offset, error })?;
+        // A server that sends its encrypted file in the clear marks the event as one to be ignored, and so it is in relay logs.
+        if header.event_type == EventType::START_ENCRYPTION && header.flags & flags::IGNORABLE == 0 {
+            return Err(FileError::Encrypted { offset: offset + u64::from(header.event_length) });
+        }
         Ok(event)
     }
 
@@ -167,5 +175,39 @@ impl<R: Read> FileReader<R> {
             }
         }
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_encrypted_is_not_read_as_events() {
+        let event = |event_type, flags, body: &[u8]| {
+            let header = Header { timestamp: 1, event_type, server_id: 1, event_length: 0, log_pos: 0, flags };
+            Event::build(header, &[body], ChecksumAlgorithm::None)
+        };
+        let mut format = include_bytes!("../../fixtures/statements/mariadb-10.11.binlog").to_vec();
+        let length = FileReader::new(&format[..]).and_then(|mut reader| reader.next_event());
+        format.truncate(4 + length.expect("a good file").expect("FORMAT_DESCRIPTION").raw().len());
+        let has_checksums = FormatDescription::read(Bytes::copy_from_slice(&format[4..])).expect("a format").1.checksum;
+        assert_eq!(has_checksums, ChecksumAlgorithm::Crc32);
+        for (flags, expected) in [(0, false), (flags::IGNORABLE, true)] {
+            // Scheme 1, key version, nonce.
+            let start = event(EventType::START_ENCRYPTION, flags, &[1; 17]);
+            let start = Event::build(*start.header(), &[start.body()], has_checksums);
+            let file = [&format[..], start.raw()].concat();
+            let mut reader = FileReader::new(&file[..]).expect("a binlog file");
+            assert!(matches!(reader.next_event(), Ok(Some(_))));
+            let end = file.len() as u64;
+            match reader.next_event() {
+                Ok(Some(_)) => assert!(expected),
+                Err(FileError::Encrypted { offset }) => assert!(!expected && offset == end),
+                other => panic!("{other:?}"),
+            }
+        }
+        let mysql = [&ENCRYPTED_FILE_MAGIC[..], &[1; 600]].concat();
+        assert!(matches!(FileReader::new(&mysql[..]), Err(FileError::Encrypted { offset: 0 })));
     }
 }

@@ -29,3 +29,6 @@ pub use views::{
 
 /// What a binlog file begins with.
 pub const FILE_MAGIC: [u8; 4] = [0xfe, b'b', b'i', b'n'];
+
+/// What a file begins with that MySQL's `binlog_encryption` wrote.
+pub const ENCRYPTED_FILE_MAGIC: [u8; 4] = [0xfd, b'b', b'i', b'n'];

@@ -103,7 +103,11 @@ impl Described {
 pub struct Describer {
     with_rows: bool,
     file: Option<String>,
+    /// Its ROTATE events say which file follows. In a relay log, which has those of the source, they do not.
+    is_stream: bool,
     format: Option<FormatDescription>,
+    /// A relay log may begin in the middle of a statement.
+    is_relay_log: bool,
     tables: HashMap<u64, rows::Table>,
     /// Whether a checksum covers the event at hand.
     trusted: bool,
@@ -112,7 +116,7 @@ pub struct Describer {
 impl Describer {
     /// Describes events of this file; of a stream, whose ROTATE events name the files, give none.
     pub fn new(file: Option<String>, with_rows: bool) -> Self {
-        Self { with_rows, file, ..Self::default() }
+        Self { with_rows, is_stream: file.is_none(), file, ..Self::default() }
     }
 
     /// The event, and after it those that are inside of it.
@@ -131,6 +135,7 @@ impl Describer {
             && let Ok((_, format)) = FormatDescription::read(event.raw().clone())
         {
             self.format = Some(format);
+            self.is_relay_log |= header.flags & flags::RELAY_LOG != 0;
         }
         let mut described = Described {
             file: self.file.clone(),
@@ -279,7 +284,7 @@ impl Describer {
         described.detail("next_file", text(rotate.file));
         described.detail("next_position", rotate.position);
         // In a stream the artificial one says where what follows is from. A file's own last event is only an announcement.
-        if header.flags & flags::ARTIFICIAL != 0 && header.log_pos == 0 {
+        if self.is_stream && header.flags & flags::ARTIFICIAL != 0 && header.log_pos == 0 {
             self.file = Some(text(rotate.file));
             described.file.clone_from(&self.file);
         }
@@ -324,8 +329,10 @@ impl Describer {
         let table = self.tables.get(&front.table_id);
         described.table = table.map(|table| table.name().to_owned());
         if self.with_rows && !front.is_dummy() {
-            let table =
-                table.ok_or_else(|| BodyError::Rows(format!("no TABLE_MAP for table id {}", front.table_id)))?;
+            let table = table.ok_or_else(|| match self.is_relay_log {
+                true => BodyError::NotShown("their TABLE_MAP is in an earlier relay log file".to_owned()),
+                false => BodyError::Rows(format!("no TABLE_MAP for table id {}", front.table_id)),
+            })?;
             let after_flags = &event.body()[front.flags_offset + 2..];
             described.rows = Some(table.rows(event_type, after_flags, format, self.trusted)?);
         }
@@ -367,9 +374,13 @@ fn clocks(described: &mut Described, last_committed: Option<u64>, sequence_numbe
 }
 
 fn tagged_gtid(body: &[u8], described: &mut Described) -> Result<(), BodyError> {
-    let TaggedGtid { uuid, tag, number, last_committed, sequence_number, .. } = TaggedGtid::read(body)?;
+    let TaggedGtid { uuid, tag, number, last_committed, sequence_number, transaction_length, .. } =
+        TaggedGtid::read(body)?;
     described.gtid = Some(if tag.is_empty() { format!("{uuid}:{number}") } else { format!("{uuid}:{tag}:{number}") });
     clocks(described, last_committed, sequence_number);
+    if let Some(length) = transaction_length {
+        described.detail("transaction_length", length.value);
+    }
     Ok(())
 }
 

@@ -78,6 +78,7 @@ impl DecodeError {
 pub fn file_code(error: &FileError) -> Code {
     match error {
         FileError::Io(_) => Code::FileUnreadable,
+        FileError::Encrypted { .. } => Code::FileEncrypted,
         FileError::NoFormat { event_type: EventType::START_V3, .. }
         | FileError::Format { error: FormatError::Unsupported { .. }, .. } => Code::SourceVersion,
         _ => Code::EventDamaged,
@@ -183,7 +184,7 @@ impl Place {
             return None;
         }
         // Sent for a start in the middle of its file, of which it is the head.
-        if event.event_type() == EventType::FORMAT_DESCRIPTION && header.log_pos == 0 {
+        if header.repeats_the_head() {
             return None;
         }
         let length = u64::from(header.event_length);

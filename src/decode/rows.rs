@@ -2,7 +2,7 @@
 
 use mysql_common::{binlog::jsonb, io::ParseBuf, proto::MyDeserialize};
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::describe::{BodyError, hex};
 use crate::{
@@ -66,15 +66,32 @@ pub(super) struct Table {
     unreadable: Option<&'static str>,
 }
 
+/// The columns of a row that are in the log, in the table's order.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Image(Vec<(String, Value)>);
+
+impl Image {
+    /// Names and values.
+    pub fn columns(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value))
+    }
+}
+
+impl Serialize for Image {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.columns())
+    }
+}
+
 /// One changed row.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Row {
     /// Of deleted and updated rows.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub before: Option<Map<String, Value>>,
+    pub before: Option<Image>,
     /// Of inserted and updated rows.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub after: Option<Map<String, Value>>,
+    pub after: Option<Image>,
 }
 
 impl Table {
@@ -231,16 +248,16 @@ impl Table {
         Ok(rows)
     }
 
-    fn image(&self, cursor: &mut Cursor<'_>, present: &[u8], trusted: bool) -> Result<Map<String, Value>, BodyError> {
+    fn image(&self, cursor: &mut Cursor<'_>, present: &[u8], trusted: bool) -> Result<Image, BodyError> {
         let is_set = |bits: &[u8], index: usize| bits.get(index / 8).is_some_and(|byte| byte & (1 << (index % 8)) != 0);
         let columns = || self.columns.iter().enumerate().filter(|(index, _)| is_set(present, *index));
         let nulls = cursor.take(columns().count().div_ceil(8))?;
-        let mut image = Map::new();
+        let mut image = Vec::with_capacity(columns().count());
         for (place, (_, column)) in columns().enumerate() {
             let value = if is_set(nulls, place) { Value::Null } else { value(column, cursor, trusted)? };
-            image.insert(column.name.clone(), value);
+            image.push((column.name.clone(), value));
         }
-        Ok(image)
+        Ok(Image(image))
     }
 }
 

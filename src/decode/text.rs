@@ -63,7 +63,7 @@ impl fmt::Display for Row {
         for (side, image) in [("before", &self.before), ("after", &self.after)] {
             let Some(image) = image else { continue };
             write!(formatter, " {side}")?;
-            for (column, value) in image {
+            for (column, value) in image.columns() {
                 // JSON's own quotes and escapes keep a value on its line.
                 write!(formatter, " {}={value}", Escaped(column))?;
             }

@@ -104,10 +104,8 @@ impl GtidSet {
         for (sid, intervals) in &self.sids {
             let holes = other.sids.get(sid).map_or(&[][..], Vec::as_slice);
             for &(mut start, end) in intervals {
-                for &(hole_start, hole_end) in holes {
-                    if hole_end <= start || hole_start >= end {
-                        continue;
-                    }
+                let first = holes.partition_point(|&(_, hole_end)| hole_end <= start);
+                for &(hole_start, hole_end) in holes[first..].iter().take_while(|&&(hole_start, _)| hole_start < end) {
                     if hole_start > start {
                         left.insert_interval(sid.clone(), start, hole_start);
                     }
@@ -154,11 +152,14 @@ impl GtidSet {
             let uuid = Uuid::from_bytes(cursor.array()?);
             let tag = if tagged { read_tag(&mut cursor)? } else { String::new() };
             let sid = Sid { uuid, tag };
+            // Servers take intervals in ascending order only.
+            let mut before = 0;
             for _ in 0..cursor.u64()? {
                 let (start, end) = (cursor.u64()?, cursor.u64()?);
-                if start == 0 || end <= start || end > i64::MAX as u64 {
+                if start <= before || end <= start || end > i64::MAX as u64 {
                     return Err(GtidSetError::Interval { start, end });
                 }
+                before = end;
                 set.insert_interval(sid.clone(), start, end);
             }
         }
@@ -304,6 +305,17 @@ mod tests {
         }
         assert_eq!(GtidSet::decode(&bytes), Ok(set(&format!("{A}:1-3:5-6"))));
         assert_eq!(set(&format!("{A}:1-3:5-6")).encode(), bytes);
+    }
+
+    #[test]
+    fn a_binary_form_whose_intervals_do_not_ascend_is_refused_as_servers_refuse_it() {
+        for numbers in [[5u64, 7, 1, 4], [1, 4, 4, 6], [1, 4, 3, 6], [0, 4, 5, 6]] {
+            let mut bytes = 1u64.to_le_bytes().to_vec();
+            bytes.extend_from_slice(&[7; 16]);
+            bytes.extend_from_slice(&2u64.to_le_bytes());
+            bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+            assert!(matches!(GtidSet::decode(&bytes), Err(GtidSetError::Interval { .. })), "{numbers:?}");
+        }
     }
 
     #[test]

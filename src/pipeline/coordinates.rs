@@ -68,7 +68,7 @@ impl ReceiverPosition {
                 }
             }
             EventType::STOP | EventType::HEARTBEAT | EventType::HEARTBEAT_V2 => {}
-            EventType::FORMAT_DESCRIPTION if header.log_pos == 0 => {}
+            _ if header.repeats_the_head() => {}
             // Behind the list's place in the file, as at the start of a GTID stream, it counts nothing.
             EventType::MARIADB_GTID_LIST if self.vendor == Vendor::MariaDb => {
                 self.at.position = self.at.position.max(u64::from(header.log_pos));
@@ -116,7 +116,10 @@ impl Stretch {
         let header = event.header();
         let length = u64::from(header.event_length);
         match header.event_type {
-            EventType::ROTATE | EventType::FORMAT_DESCRIPTION | EventType::MARIADB_GTID_LIST => None,
+            EventType::ROTATE
+            | EventType::FORMAT_DESCRIPTION
+            | EventType::START_ENCRYPTION
+            | EventType::MARIADB_GTID_LIST => None,
             EventType::STOP | EventType::HEARTBEAT | EventType::HEARTBEAT_V2 => Some(self),
             _ => Some(Self {
                 bytes: self.bytes.saturating_add(length),
@@ -186,6 +189,21 @@ mod tests {
         }
         let rotate = Rotate { position: 4, file: b"bin.000002" };
         assert!(stretch.and(&rotate.artificial(1, ChecksumAlgorithm::None)).is_none());
+    }
+
+    #[test]
+    fn what_a_source_repeats_of_a_files_head_is_not_counted() {
+        for event_type in [EventType::FORMAT_DESCRIPTION, EventType::START_ENCRYPTION] {
+            for (log_pos, counted) in [(0, 0), (300, 60)] {
+                let header = Header { timestamp: 1, event_type, server_id: 1, event_length: 0, log_pos, flags: 0 };
+                let event = Event::build(header, &[&[0; 41]], ChecksumAlgorithm::None);
+                let mut receiver =
+                    ReceiverPosition::new(Vendor::MySql, FilePosition { file: b"b".to_vec(), position: 500 });
+                receiver.receive(&event);
+                assert_eq!(receiver.at().position, 500 + counted, "{event_type} {log_pos}");
+                assert!(Stretch::default().and(&event).is_none());
+            }
+        }
     }
 
     #[test]

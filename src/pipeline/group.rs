@@ -132,6 +132,16 @@ enum Part {
     Last,
 }
 
+/// The GTID event of the group that waits.
+#[derive(Debug)]
+struct WaitingGtid {
+    event_type: EventType,
+    /// Its length field, where it has one.
+    length: Option<LengthField>,
+    /// Its place among the events that wait: another GTID event, whose group never came, may be before it.
+    at: usize,
+}
+
 /// Events on their way from the transformation to the numbering.
 #[derive(Debug)]
 pub(super) struct Outbox {
@@ -139,8 +149,8 @@ pub(super) struct Outbox {
     exact_lengths: Option<usize>,
     waiting: Vec<(Event, Part)>,
     waiting_bytes: usize,
-    /// The first waiting event is a GTID event; its length field, where it has one.
-    gtid: Option<(EventType, Option<LengthField>)>,
+    /// The GTID event that waits, where there is one.
+    gtid: Option<WaitingGtid>,
     /// Nothing of the group but its GTID event has been put here.
     bare: bool,
     /// The group ended and there is nothing to send for it.
@@ -188,7 +198,7 @@ impl Outbox {
     pub(super) fn gtid(&mut self, event: Event, length: Option<LengthField>) {
         let event_type = event.event_type();
         self.put(event, Part::Inner);
-        self.gtid = Some((event_type, length));
+        self.gtid = Some(WaitingGtid { event_type, length, at: self.waiting.len() - 1 });
         self.bare = true;
     }
 
@@ -213,10 +223,10 @@ impl Outbox {
     ///
     /// Servers lose a GTID that is followed by a comment or by nothing, so it is BEGIN and COMMIT.
     pub(super) fn empty(&mut self, event: &Event) {
-        match self.gtid {
-            Some((EventType::MARIADB_GTID, _)) if self.bare => {
+        match &self.gtid {
+            Some(WaitingGtid { event_type: EventType::MARIADB_GTID, at, .. }) if self.bare => {
                 // A stand-alone group is one statement; COMMIT ends a transaction, so the GTID must begin one.
-                if let Some((gtid, _)) = self.waiting.first_mut() {
+                if let Some((gtid, _)) = self.waiting.get_mut(*at) {
                     *gtid = beginning_transaction(gtid);
                 }
                 self.last(control_event(event, b"COMMIT"));
@@ -274,20 +284,21 @@ impl Outbox {
         out: &mut Vec<Event>,
     ) -> Result<(), StreamError> {
         let complete = self.waiting.last().is_some_and(|(_, part)| *part == Part::Last);
-        if let Some((_, length)) = self.gtid
+        if let Some(gtid) = &self.gtid
             && !complete
             && !self.ended_empty
         {
-            let for_length = length.is_some() && self.exact_lengths.is_some_and(|limit| self.waiting_bytes <= limit);
+            let for_length =
+                gtid.length.is_some() && self.exact_lengths.is_some_and(|limit| self.waiting_bytes <= limit);
             if self.bare || for_length {
                 return Ok(());
             }
         }
         if complete
             && self.exact_lengths.is_some()
-            && let Some((_, Some(length))) = self.gtid.take()
+            && let Some(WaitingGtid { length: Some(length), at, .. }) = self.gtid.take()
         {
-            self.state_length(length, checksum)?;
+            self.state_length(at, length, checksum)?;
         }
         self.gtid = None;
         self.waiting_bytes = 0;
@@ -311,10 +322,10 @@ impl Outbox {
         Ok(())
     }
 
-    /// Puts the length of all that waits into the GTID event at its front.
-    fn state_length(&mut self, field: LengthField, checksum: ChecksumAlgorithm) -> Result<(), StreamError> {
-        let Some((gtid, _)) = self.waiting.first_mut() else { return Ok(()) };
-        let total = self.waiting_bytes as u64;
+    /// Puts the length of all that waits from the GTID event on into it.
+    fn state_length(&mut self, at: usize, field: LengthField, checksum: ChecksumAlgorithm) -> Result<(), StreamError> {
+        let total: u64 = self.waiting.iter().skip(at).map(|(event, _)| event.raw().len() as u64).sum();
+        let Some((gtid, _)) = self.waiting.get_mut(at) else { return Ok(()) };
         if total == field.value {
             return Ok(());
         }

@@ -145,7 +145,8 @@ impl Numberer {
     pub(super) fn send(&mut self, event: Event, out: &mut Vec<Event>) -> Result<(), StreamError> {
         let header = event.header();
         let in_no_file = header.flags & flags::ARTIFICIAL != 0
-            || (header.log_pos == 0 && matches!(header.event_type, EventType::FORMAT_DESCRIPTION | EventType::ROTATE));
+            || header.repeats_the_head()
+            || (header.log_pos == 0 && header.event_type == EventType::ROTATE);
         let event = match &self.numbering {
             Numbering::Served { fingerprint } if !in_no_file => {
                 let end = self.receiver.at().position.saturating_add(header.event_length.into());

@@ -310,8 +310,10 @@ impl Stream {
         }
         self.advance(event.header())?;
         self.checksum = format.checksum;
-        // A server that was killed leaves its last group unfinished; the next file begins anew.
-        if event.header().log_pos != 0 {
+        // A server that was killed leaves its last group unfinished; the next file begins anew. A relay log may go on in another file,
+        // with a FORMAT_DESCRIPTION of the replica's and the source's once more, wherever it was.
+        let header = event.header();
+        if header.log_pos != 0 && header.flags & (flags::RELAY_LOG | flags::ARTIFICIAL) == 0 {
             self.reset_group();
         }
         self.numberer.format(event, &format, out)?;
@@ -369,7 +371,7 @@ impl Stream {
         // A ROTATE names any position that it likes.
         let end = self.source.position.saturating_add(header.event_length.into());
         if header.log_pos == 0 {
-            if header.event_type != EventType::FORMAT_DESCRIPTION {
+            if !header.repeats_the_head() {
                 self.source.position = end;
             }
             return Ok(());

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use crate::binlog::{
-    ChecksumAlgorithm, EventType, FILE_MAGIC, FileError, FileReader, FormatDescription, Gtid, MariaDbGtid, Vendor,
+    ChecksumAlgorithm, ENCRYPTED_FILE_MAGIC, EventType, FILE_MAGIC, FileError, FileReader, FormatDescription, Gtid,
+    MariaDbGtid, Vendor,
 };
 use crate::decode::file_code;
 use crate::fault::{Code, Fault};
@@ -28,7 +29,7 @@ pub(super) struct BinlogFile {
     pub(super) length: u64,
 }
 
-/// The files that begin as binlogs do, ordered by name and, where the name ends with a number, by that number
+/// The files that begin as binlogs do or that nobody can look into, ordered by name and, where the name ends with a number, by that number
 /// (`binlog.999999`, `binlog.1000000`).
 pub(super) fn files(directory: &Path) -> Result<Vec<BinlogFile>, Fault> {
     let entries = fs::read_dir(directory).map_err(|error| unreadable(directory, &error))?;
@@ -45,11 +46,17 @@ pub(super) fn files(directory: &Path) -> Result<Vec<BinlogFile>, Fault> {
     Ok(files)
 }
 
+/// The length of a file that belongs to the stream. One that is encrypted, or that may not be opened and has the name of a binlog, does
+/// too: what follows it must not go out as if it was not there.
 fn binlog_length(path: &Path) -> Option<u64> {
     let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
+    let Ok(mut file) = File::open(path) else {
+        let number = path.extension()?.to_str()?;
+        return (number.len() >= 6 && number.bytes().all(|byte| byte.is_ascii_digit())).then_some(metadata.len());
+    };
     let mut magic = [0; 4];
-    File::open(path).ok()?.read_exact(&mut magic).ok()?;
-    (magic == FILE_MAGIC).then_some(metadata.len())
+    file.read_exact(&mut magic).ok()?;
+    [FILE_MAGIC, ENCRYPTED_FILE_MAGIC].contains(&magic).then_some(metadata.len())
 }
 
 /// Base name, number behind the last point, whole name.
@@ -203,5 +210,25 @@ impl Beginning {
             }
         }
         Ok(beginning)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_there_and_encrypted_is_not_passed_over() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let first = include_bytes!("../../fixtures/demo/binlog.000001");
+        fs::write(folder.path().join("binlog.000001"), first).expect("a file");
+        fs::write(folder.path().join("binlog.000002"), [&ENCRYPTED_FILE_MAGIC[..], &[1; 600]].concat())
+            .expect("a file");
+        fs::write(folder.path().join("binlog.index"), "./binlog.000001\n").expect("a file");
+        let files = files(folder.path()).expect("a folder");
+        let next = following(&files, "binlog.000001", Some("binlog.000002")).expect("nothing is missing");
+        let fault = reader(&next.expect("the second file")).expect_err("encrypted");
+        assert_eq!(fault.code, Code::FileEncrypted);
+        assert!(fault.message.contains("binlog.000002"), "{fault}");
     }
 }
