@@ -15,8 +15,8 @@ pub(super) enum Charset {
     Plain(&'static Encoding),
     /// A set whose trail bytes can be ASCII: lead bytes 0x81 to 0xFE pair with a trail byte.
     Pairs(Trail, &'static Encoding),
-    /// A set that this build has no table for: only ASCII names can be read.
-    AsciiOnly,
+    /// A set that this build has no table for: only ASCII names can be read. With the byte beyond ASCII that is a space in it.
+    AsciiOnly(Option<u8>),
 }
 
 /// Which bytes pair in a multi-byte set whose trail bytes reach into ASCII.
@@ -61,8 +61,12 @@ impl Charset {
             36 | 68 => Self::Plain(encoding_rs::IBM866),
             39 | 53 => Self::Plain(encoding_rs::MACINTOSH),
             57 | 67 => Self::Plain(encoding_rs::WINDOWS_1256),
-            // dec8, cp850, hp8, swe7, armscii8, keybcs2, macce, cp852, geostd8.
-            3 | 69 | 4 | 80 | 6 | 72 | 10 | 82 | 32 | 64 | 37 | 73 | 38 | 43 | 40 | 81 | 92 | 93 => Self::AsciiOnly,
+            // dec8, armscii8, geostd8.
+            3 | 69 | 32 | 64 | 92 | 93 => Self::AsciiOnly(Some(0xA0)),
+            // keybcs2, cp852.
+            37 | 73 | 40 | 81 => Self::AsciiOnly(Some(0xFF)),
+            // cp850, hp8, swe7, macce.
+            4 | 80 | 6 | 72 | 10 | 82 | 38 | 43 => Self::AsciiOnly(None),
             _ => Self::Utf8,
         }
     }
@@ -96,10 +100,26 @@ impl Charset {
         matches!(self, Self::Pairs(..))
     }
 
-    /// Whether the byte is a space in this set: latin1 counts 0xA0 among its spaces.
+    /// Whether the byte is a space in this set: latin1 and some others count their unbreakable space among them. Asked of MySQL 9.7 and
+    /// MariaDB 10.11.
     pub(super) fn is_space(self, byte: u8) -> bool {
-        matches!(byte, b' ' | 0x09..=0x0D)
-            || (byte == 0xA0 && matches!(self, Self::Plain(encoding) if encoding == encoding_rs::WINDOWS_1252))
+        // latin1, latin2, hebrew, greek, cp1250, latin5, latin7.
+        const SPACE_AT_A0: [&Encoding; 7] = [
+            encoding_rs::WINDOWS_1252,
+            encoding_rs::ISO_8859_2,
+            encoding_rs::ISO_8859_8,
+            encoding_rs::ISO_8859_7,
+            encoding_rs::WINDOWS_1250,
+            encoding_rs::WINDOWS_1254,
+            encoding_rs::ISO_8859_13,
+        ];
+        match (byte, self) {
+            (b' ' | 0x09..=0x0D, _) => true,
+            (0xA0, Self::Plain(encoding)) => SPACE_AT_A0.contains(&encoding),
+            (0xFF, Self::Plain(encoding)) => encoding == encoding_rs::IBM866,
+            (0x80.., Self::AsciiOnly(space)) => space == Some(byte),
+            _ => false,
+        }
     }
 
     /// The bytes of a name as UTF-8; `None` where that is not possible without loss.
@@ -109,7 +129,7 @@ impl Charset {
         }
         match self {
             Self::Utf8 => std::str::from_utf8(bytes).ok().map(str::to_owned),
-            Self::AsciiOnly => None,
+            Self::AsciiOnly(_) => None,
             Self::Plain(encoding) | Self::Pairs(_, encoding) => {
                 let mut text = String::with_capacity(bytes.len());
                 let mut rest = bytes;
@@ -139,7 +159,7 @@ impl Charset {
         }
         match self {
             Self::Utf8 => Some(name.as_bytes().to_vec()),
-            Self::AsciiOnly => None,
+            Self::AsciiOnly(_) => None,
             Self::Plain(encoding) | Self::Pairs(_, encoding) => {
                 let (bytes, _, lossy) = encoding.encode(name);
                 (!lossy).then(|| bytes.into_owned())
@@ -175,5 +195,23 @@ mod tests {
         assert_eq!(Charset::of_collation(1).decode(b"\xfe\xa1A"), None);
         assert_eq!(Charset::of_collation(13).decode(b"a\xb1\x83\x5cb").as_deref(), Some("aｱソb"));
         assert_eq!(Charset::of_collation(1024 + 28), gbk);
+    }
+
+    #[test]
+    fn some_sets_have_a_space_beyond_ascii() {
+        // One of each set: dec8, latin1, latin2, hebrew, greek, cp1250, latin5, latin7, armscii8, geostd8.
+        for collation in [3, 8, 9, 16, 25, 26, 30, 41, 32, 92] {
+            assert!(Charset::of_collation(collation).is_space(0xA0), "{collation}");
+            assert!(!Charset::of_collation(collation).is_space(0xFF), "{collation}");
+        }
+        // cp866, cp852, keybcs2.
+        for collation in [36, 40, 37] {
+            assert!(Charset::of_collation(collation).is_space(0xFF), "{collation}");
+            assert!(!Charset::of_collation(collation).is_space(0xA0), "{collation}");
+        }
+        // cp850, cp1251, cp1257, koi8r, utf8mb4, gbk.
+        for collation in [4, 51, 59, 7, 45, 28] {
+            assert!((0x80..=0xFF).all(|byte| !Charset::of_collation(collation).is_space(byte)), "{collation}");
+        }
     }
 }

@@ -106,6 +106,11 @@ impl Parser<'_> {
                 self.define("create_table");
                 self.create_table();
             }
+            // MySQL 9.7, of tables in object stores.
+            K::EXTERNAL if !self.context.mariadb && self.accept(K::TABLE) => {
+                self.define("create_table");
+                self.create_table();
+            }
             K::UNIQUE | K::FULLTEXT | K::SPATIAL | K::VECTOR if self.word() == K::INDEX => {
                 self.take();
                 self.define("create_index");

@@ -37,6 +37,10 @@ impl Parser<'_> {
     pub(super) fn statement(&mut self) {
         let first = self.peek();
         match first.kind {
+            TokenKind::Symbol(b';') if self.peek_at(1).kind == TokenKind::End => {
+                self.kind = Kind("empty_query");
+                return;
+            }
             TokenKind::End => {
                 // Comments only, or nothing: a server runs it as an empty query and no data changes.
                 self.kind = Kind("empty_query");
@@ -162,7 +166,7 @@ impl Parser<'_> {
             K::REVOKE => self.revoke(),
             K::CALL => {
                 self.kind = Kind("call_procedure");
-                self.named(ObjectType::Procedure, Role::Reference, None);
+                self.called_procedure();
                 self.plain();
             }
             K::DO => {

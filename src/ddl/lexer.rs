@@ -99,6 +99,13 @@ impl Rules {
     }
 }
 
+impl Rules {
+    /// Whether a byte can be one of an unquoted name.
+    fn is_word_byte(&self, byte: u8) -> bool {
+        byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$' || (byte >= 0x80 && !self.charset.is_space(byte))
+    }
+}
+
 /// Reads tokens from left to right.
 #[derive(Debug, Clone)]
 pub(super) struct Lexer<'a> {
@@ -115,10 +122,6 @@ pub(super) struct Lexer<'a> {
     problem: Option<Problem>,
 }
 
-fn is_word_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$' || byte >= 0x80
-}
-
 impl<'a> Lexer<'a> {
     /// A lexer at the start of `text`.
     pub(super) fn new(text: &'a [u8], rules: Rules) -> Self {
@@ -133,6 +136,11 @@ impl<'a> Lexer<'a> {
     /// The first thing that no server would accept, if there was one.
     pub(super) fn problem(&self) -> Option<Problem> {
         self.problem
+    }
+
+    /// Whether a point and a name's first byte follow a token at once.
+    pub(super) fn is_joined(&self, token: Token) -> bool {
+        self.byte(token.end) == Some(b'.') && self.byte(token.end + 1).is_some_and(|byte| self.rules.is_word_byte(byte))
     }
 
     /// How many borders of version comments lie before the next token to be read.
@@ -174,18 +182,20 @@ impl<'a> Lexer<'a> {
             b'.' => {
                 let next = self.byte(start + 1);
                 let last_is_name = start > 0
-                    && self.byte(start - 1).is_some_and(|byte| is_word_byte(byte) || byte == b'`' || byte == b'"');
+                    && self
+                        .byte(start - 1)
+                        .is_some_and(|byte| self.rules.is_word_byte(byte) || byte == b'`' || byte == b'"');
                 if next.is_some_and(|byte| byte.is_ascii_digit()) && !last_is_name {
                     self.at += 1;
                     self.digits();
                     self.exponent();
                     return self.token(TokenKind::Number, start);
                 }
-                self.after_point = next.is_some_and(is_word_byte);
+                self.after_point = next.is_some_and(|byte| self.rules.is_word_byte(byte));
                 self.at += 1;
                 self.token(TokenKind::Symbol(b'.'), start)
             }
-            _ if is_word_byte(first) => {
+            _ if self.rules.is_word_byte(first) => {
                 if !after_point && self.byte(start + 1) == Some(b'\'') && matches!(first | 0x20, b'n' | b'x' | b'b') {
                     self.at += 1;
                     return self.string(start, b'\'');
@@ -374,7 +384,7 @@ impl<'a> Lexer<'a> {
                 // User variables may have points in their names, system variables have them between theirs.
                 let system = self.at - start == 2;
                 while let Some(byte) = self.byte(self.at) {
-                    if !is_word_byte(byte) && (system || byte != b'.') {
+                    if !self.rules.is_word_byte(byte) && (system || byte != b'.') {
                         break;
                     }
                     self.step_word();
@@ -392,15 +402,12 @@ impl<'a> Lexer<'a> {
     }
 
     fn word(&mut self, start: usize, after_point: bool) -> Token {
-        while self
-            .byte(self.at)
-            .is_some_and(|byte| is_word_byte(byte) && !(byte == 0xA0 && self.rules.charset.is_space(byte)))
-        {
+        while self.byte(self.at).is_some_and(|byte| self.rules.is_word_byte(byte)) {
             self.step_word();
         }
         let mut token = self.token(TokenKind::Word, start);
         // The servers take a word for a name where a point and a name's byte follow at once: `default.t`.
-        let before_point = self.byte(self.at) == Some(b'.') && self.byte(self.at + 1).is_some_and(is_word_byte);
+        let before_point = self.is_joined(token);
         if !after_point && !before_point {
             token.keyword = keyword(self.text.get(start..self.at).unwrap_or_default());
         }
@@ -435,7 +442,7 @@ impl<'a> Lexer<'a> {
             if let Some(accepts) = accepts {
                 let rest = self.text.get(start + 2..).unwrap_or_default();
                 let length = rest.iter().take_while(|byte| accepts(byte)).count();
-                let ends = rest.get(length).is_none_or(|&byte| !is_word_byte(byte));
+                let ends = rest.get(length).is_none_or(|&byte| !self.rules.is_word_byte(byte));
                 if length > 0 && ends {
                     self.at = start + 2 + length;
                     return self.token(TokenKind::Number, start);
@@ -445,7 +452,7 @@ impl<'a> Lexer<'a> {
         }
         self.digits();
         match self.byte(self.at) {
-            Some(byte) if is_word_byte(byte) => {
+            Some(byte) if self.rules.is_word_byte(byte) => {
                 let before = self.at;
                 self.exponent();
                 if self.at == before { self.word(start, false) } else { self.token(TokenKind::Number, start) }

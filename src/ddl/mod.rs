@@ -174,7 +174,7 @@ pub struct Statement {
     pub class: Class,
     /// Every object that the text names, in order of their place in the text.
     pub objects: Vec<Object>,
-    /// Names of constraints and their indexes that follow a table's name.
+    /// Names of constraints that follow a table's name.
     pub derived: Vec<DerivedName>,
     /// The elements of DROP TABLE / DROP VIEW / RENAME TABLE; empty for every other kind.
     pub items: Vec<ListItem>,

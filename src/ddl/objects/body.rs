@@ -9,6 +9,11 @@ use crate::ddl::keyword::Keyword as K;
 use crate::ddl::lexer::TokenKind;
 use crate::ddl::{ObjectType, Role};
 
+/// Cursors of one body.
+const MOST_CURSORS: usize = 1_024;
+/// Variables of one body that are rows.
+const MOST_ROWS: usize = 64;
+
 impl Parser<'_> {
     /// Reads a body to the end of the text. Unqualified names take the database of `owner`.
     pub(in crate::ddl) fn body(&mut self, owner: Option<usize>) {
@@ -30,6 +35,10 @@ impl Parser<'_> {
         }
         self.in_body = true;
         self.body_of = owner;
+        if matches!(self.word(), K::AS | K::IS) {
+            // Declarations follow, or BEGIN at once.
+            self.take();
+        }
         let mut blocks = 0_u32;
         while self.peek().kind != TokenKind::End && !self.ended {
             let complete = self.statement_of_body(&mut blocks);
@@ -49,6 +58,9 @@ impl Parser<'_> {
     fn statement_of_body(&mut self, blocks: &mut u32) -> bool {
         let token = self.peek();
         let next = self.peek_at(1);
+        if self.is_oracle() && self.begins_in_oracle() {
+            return false;
+        }
         // Oracle's labels are `<<label>>`, and `IF :NEW.a` is none.
         if token.is_name() && next.is_symbol(b':') && !self.peek_at(2).is_symbol(b'=') && !self.is_oracle() {
             self.refuse_reserved_in_body();
@@ -69,14 +81,19 @@ impl Parser<'_> {
             K::IF | K::CASE | K::WHILE | K::FOR => {
                 self.take();
                 *blocks += 1;
+                if token.keyword == K::FOR && self.context.mariadb && self.peek().is_name() {
+                    // `FOR r IN …`: a row of a cursor or a query.
+                    let name = self.name_ahead();
+                    self.remember_row(name);
+                }
                 if self.word() != K::WHEN {
-                    self.plain();
+                    self.header();
                 }
                 return false;
             }
             K::ELSEIF | K::WHEN => {
                 self.take();
-                self.plain();
+                self.header();
                 return false;
             }
             K::UNTIL => {
@@ -126,7 +143,7 @@ impl Parser<'_> {
             }
             K::CALL => {
                 self.take();
-                self.named(ObjectType::Procedure, Role::Reference, None);
+                self.called_procedure();
                 self.plain();
             }
             K::TRUNCATE if !function => {
@@ -163,6 +180,10 @@ impl Parser<'_> {
                 self.body_opaque |= next.keyword == K::IMMEDIATE;
                 self.plain();
             }
+            _ if self.is_oracle() && self.is_bare_call() => {
+                self.called_procedure();
+                self.plain();
+            }
             _ => self.plain(),
         }
         if self.accept_symbol(b';') {
@@ -189,6 +210,104 @@ impl Parser<'_> {
         self.walk(Mode::Expression, scope, Flavor::Plain);
     }
 
+    /// The condition of an IF, CASE, WHILE or FOR.
+    fn header(&mut self) {
+        self.header = true;
+        self.plain();
+        self.header = false;
+    }
+
+    /// What only Oracle's dialect has before a statement: `<<label>>`, DECLARE before a list of declarations, a cursor or a handler
+    /// in that list, ELSIF and EXCEPTION; `true` where one was read.
+    fn begins_in_oracle(&mut self) -> bool {
+        let token = self.peek();
+        if token.is_symbol(b'<') && self.peek_at(1).is_symbol(b'<') {
+            for _ in 0..5 {
+                self.take();
+            }
+            return true;
+        }
+        match token.keyword {
+            K::DECLARE => {
+                self.take();
+                true
+            }
+            K::EXIT | K::CONTINUE | K::UNDO if self.word_at(1) == K::HANDLER => {
+                self.error_handler();
+                true
+            }
+            K::CURSOR if self.peek_at(1).is_name() => {
+                self.take();
+                let name = self.name_ahead();
+                self.remember_cursor(name);
+                self.take();
+                if self.peek().is_symbol(b'(') {
+                    self.skip_group();
+                }
+                if !self.accept(K::IS) {
+                    self.accept(K::AS);
+                }
+                true
+            }
+            _ if self.is_text(token, "ELSIF") => {
+                self.take();
+                self.header();
+                true
+            }
+            // EXCEPTION WHEN …, but not a variable of that name.
+            _ if self.is_text(token, "EXCEPTION") && self.word_at(1) == K::WHEN => {
+                self.take();
+                true
+            }
+            _ if token.is_name() => {
+                if self.word_at(1) == K::ROW || self.word_at(1) == K::TYPE {
+                    let name = self.name_ahead();
+                    self.remember_row(name);
+                }
+                false
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether a procedure is called without CALL, which Oracle's dialect allows: `p;`, `d.p;`, `p(1);`.
+    fn is_bare_call(&mut self) -> bool {
+        let token = self.peek();
+        // Statements of one word, and those that a parenthesis may follow.
+        let other =
+            matches!(
+                token.keyword,
+                K::COMMIT | K::ROLLBACK | K::RAISE | K::RESIGNAL | K::LEAVE | K::ITERATE | K::SHUTDOWN | K::EXPLAIN
+            ) || matches!(
+                token.keyword,
+                K::VALUES | K::VALUE | K::SET | K::DO | K::HELP | K::RESTART | K::ROW | K::RETURN
+            ) || matches!(token.keyword, K::EXIT | K::CONTINUE | K::NULL | K::END | K::BEGIN | K::REPEAT | K::LOOP);
+        if !token.is_name()
+            || other
+            || (token.kind == TokenKind::Word && crate::ddl::reserved::is_reserved_everywhere(self.text(token)))
+        {
+            return false;
+        }
+        let mut ahead = 1;
+        while ahead < 5 && self.peek_at(ahead).is_symbol(b'.') && self.peek_at(ahead + 1).is_name() {
+            ahead += 2;
+        }
+        let after = self.peek_at(ahead);
+        after.is_symbol(b';') || after.is_symbol(b'(') || after.kind == TokenKind::End
+    }
+
+    /// The procedure of a CALL. MariaDB's can be one of a package: `d.package.procedure`.
+    pub(in crate::ddl) fn called_procedure(&mut self) {
+        let package = self.context.mariadb && self.peek_at(1).is_symbol(b'.') && self.peek_at(3).is_symbol(b'.');
+        if !package {
+            self.named(ObjectType::Procedure, Role::Reference, None);
+        } else if let Some(super::Chain { parts: [database, Some(package), Some(_)], star: false }) = self.chain() {
+            self.object(ObjectType::Package, database, package, Role::Reference, None);
+        } else {
+            self.doubt("a name has more parts than the grammar allows");
+        }
+    }
+
     /// `WITH … UPDATE`, `WITH … DELETE` or `WITH … SELECT`.
     pub(in crate::ddl) fn with_statement(&mut self) {
         let scope = self.open_scope(None);
@@ -211,40 +330,18 @@ impl Parser<'_> {
     /// DECLARE of a variable, condition, cursor or handler; `true` where a statement follows as a part of it.
     fn declare(&mut self) -> bool {
         self.take();
-        // Oracle's DECLARE begins a list of declarations, which may be a cursor's.
         let handler = matches!(self.word(), K::EXIT | K::CONTINUE | K::UNDO) && self.word_at(1) == K::HANDLER;
-        if !handler && !self.is_oracle() {
+        if !handler {
             self.refuse_reserved_in_body();
         }
         if matches!(self.word_at(1), K::HANDLER) {
-            self.take();
-            self.take();
-            self.accept(K::FOR);
-            // The conditions; the statement that follows them is read as the next one.
-            loop {
-                match self.word() {
-                    K::NOT => {
-                        self.take();
-                        self.take();
-                    }
-                    K::SQLSTATE => {
-                        self.take();
-                        self.accept(K::VALUE);
-                        self.take();
-                    }
-                    _ => {
-                        self.take();
-                    }
-                }
-                if !self.accept_symbol(b',') {
-                    return true;
-                }
-            }
+            self.error_handler();
+            return true;
         }
         if self.word_at(1) == K::CURSOR {
-            if let Some(name) = self.name() {
-                self.remember_cursor(name);
-            }
+            let name = self.name_ahead();
+            self.remember_cursor(name);
+            self.take();
             self.take();
             if self.peek().is_symbol(b'(') {
                 self.skip_group();
@@ -252,8 +349,54 @@ impl Parser<'_> {
             self.accept(K::FOR);
             return true;
         }
+        self.rows_of_list();
         self.plain();
         false
+    }
+
+    /// `a, b ROW TYPE OF t`, `a ROW (x INT)`: the names, where they are of rows.
+    fn rows_of_list(&mut self) {
+        if !self.context.mariadb {
+            return;
+        }
+        let first = self.rows.len();
+        while self.peek().is_name() {
+            let name = self.name_ahead();
+            self.remember_row(name);
+            self.take();
+            if !self.accept_symbol(b',') {
+                break;
+            }
+        }
+        if self.word() != K::ROW && !self.is_type_of() {
+            self.rows.truncate(first);
+        }
+    }
+
+    /// `EXIT HANDLER FOR` and its conditions; the statement that follows them is read as the next one.
+    fn error_handler(&mut self) {
+        self.take();
+        self.take();
+        self.accept(K::FOR);
+        loop {
+            match self.word() {
+                K::NOT => {
+                    self.take();
+                    self.take();
+                }
+                K::SQLSTATE => {
+                    self.take();
+                    self.accept(K::VALUE);
+                    self.take();
+                }
+                _ => {
+                    self.take();
+                }
+            }
+            if !self.accept_symbol(b',') {
+                return;
+            }
+        }
     }
 
     /// Doubts the whole statement where a label or a variable is a reserved word: no server takes it.
@@ -271,9 +414,24 @@ impl Parser<'_> {
         self.skip_statement();
     }
 
+    /// The next token as a name, without taking it.
+    pub(super) fn name_ahead(&mut self) -> Name {
+        let token = self.peek();
+        Name { start: token.start, end: token.end, quoted: token.kind == TokenKind::Quoted }
+    }
+
     fn remember_cursor(&mut self, name: Name) {
-        if self.cursors.len() < 1_024 {
+        if self.cursors.len() < MOST_CURSORS {
             self.cursors.push(name);
+        }
+    }
+
+    /// Notes a variable that can be a row.
+    pub(super) fn remember_row(&mut self, name: Name) {
+        if self.rows.len() < MOST_ROWS {
+            self.rows.push(name);
+        } else {
+            self.body_opaque = true;
         }
     }
 

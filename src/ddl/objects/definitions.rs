@@ -58,12 +58,25 @@ impl Parser<'_> {
         self.take();
         self.body_of = Some(routine);
         let mut open = 1_u32;
+        let mut last = None;
         while open > 0 && self.peek().kind != TokenKind::End {
+            let row = self.is_type_of() || self.word() == K::ROW;
+            if let Some(name) = last.filter(|_| row && self.context.mariadb) {
+                self.remember_row(name);
+            }
             if self.is_type_of() {
                 self.type_of();
                 continue;
             }
-            match self.take().kind {
+            last = Some(self.name_ahead()).filter(|_| self.peek().is_name());
+            let token = self.take();
+            if token.keyword == K::DEFAULT || (token.is_symbol(b':') && self.accept_symbol(b'=')) {
+                // MariaDB 11.8: the value may be a query.
+                let value = self.peek();
+                self.body_opaque |=
+                    !matches!(value.kind, TokenKind::Number | TokenKind::String) && value.keyword != K::NULL;
+            }
+            match token.kind {
                 TokenKind::Symbol(b'(') => open += 1,
                 TokenKind::Symbol(b')') => open -= 1,
                 // Oracle's `t1%ROWTYPE`, as in the body.

@@ -117,7 +117,7 @@ impl Parser<'_> {
     pub(in crate::ddl) fn delete(&mut self, scope: Option<usize>) {
         let verb_end = self.last_end;
         while matches!(self.word(), K::LOW_PRIORITY | K::QUICK | K::IGNORE)
-            || (self.word() == K::HISTORY && self.word_at(1) == K::FROM)
+            || (self.context.mariadb && self.word() == K::HISTORY && self.word_at(1) == K::FROM)
         {
             self.take();
         }

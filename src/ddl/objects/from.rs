@@ -40,7 +40,6 @@ fn follows_table(word: K) -> bool {
             | K::RETURNING
             | K::FETCH
             | K::THEN
-            | K::DO
             | K::LOOP
             | K::USE
             | K::FORCE
@@ -52,7 +51,6 @@ fn follows_table(word: K) -> bool {
             | K::AS
             | K::FROM
             | K::ELSE
-            | K::UNTIL
             | K::TABLESAMPLE
             | K::KEY
             | K::INDEX
@@ -91,11 +89,13 @@ impl Parser<'_> {
     /// A table of a FROM clause, or of an UPDATE or DELETE.
     pub(super) fn table_factor(&mut self, token: Token, next: &mut Frame) -> Option<Frame> {
         match token.keyword {
-            K::LATERAL => {
+            // Before a parenthesis only: MariaDB and MySQL before 8.0 do not know it.
+            K::LATERAL if self.peek_at(1).is_symbol(b'(') => {
                 self.take();
                 return None;
             }
-            K::OJ if self.peek_at(1).is_name() || self.peek_at(1).is_symbol(b'(') => {
+            // `{OJ t1 LEFT JOIN t2 ON …}`; elsewhere it is a name.
+            K::OJ if self.last_end.checked_sub(1).and_then(|brace| self.sql.get(brace)) == Some(&b'{') => {
                 self.take();
                 return None;
             }
@@ -121,7 +121,11 @@ impl Parser<'_> {
             self.doubt_here("a table's name has more than two parts");
             return None;
         };
-        let no_table = database.is_none() && (self.is_expression(next.scope, name) || self.is_series(name));
+        let series = self.is_series(name);
+        if let Some(database) = database.filter(|_| series) {
+            self.database_named(database, Role::Reference);
+        }
+        let no_table = series || (database.is_none() && self.is_expression(next.scope, name));
         let entry = if no_table {
             self.add_entry(next.scope, None, Some(name))
         } else {
@@ -132,7 +136,7 @@ impl Parser<'_> {
         None
     }
 
-    fn is_series(&self, name: Name) -> bool {
+    pub(super) fn is_series(&self, name: Name) -> bool {
         self.context.mariadb && std::str::from_utf8(&self.unquoted(name)).is_ok_and(is_series)
     }
 
@@ -193,16 +197,38 @@ impl Parser<'_> {
     /// Whether a word after a table goes on with the query and is not its alias.
     fn is_clause(&mut self, word: K) -> bool {
         let token = self.peek();
-        follows_table(word)
+        (follows_table(word) && self.has_clause(word))
             || (token.kind == TokenKind::Word && crate::ddl::reserved::is_reserved_everywhere(self.text(token)))
             || match word {
                 K::FULL => matches!(self.word_at(1), K::JOIN | K::OUTER),
                 K::OFFSET => matches!(self.peek_at(1).kind, TokenKind::Number | TokenKind::Variable),
-                K::MINUS => {
+                K::MINUS if self.is_oracle() => {
                     matches!(self.word_at(1), K::SELECT | K::ALL | K::DISTINCT) || self.peek_at(1).is_symbol(b'(')
                 }
                 _ => false,
             }
+    }
+
+    /// Whether the server that wrote the statement has the clause or the operation that a word begins, or else reserves the word. To
+    /// the others it is a name.
+    pub(super) fn has_clause(&mut self, word: K) -> bool {
+        let (mariadb, version) = (self.context.mariadb, self.context.version);
+        // An unknown version has them all.
+        let since = |mysql: u32, maria: u32| version == 0 || version >= if mariadb { maria } else { mysql };
+        match word {
+            K::RETURNING => mariadb,
+            K::WINDOW => since(80_000, 100_200),
+            K::EXCEPT => since(80_000, 100_300),
+            K::INTERSECT => since(80_031, 100_300),
+            // They came between 8.0 and 8.4. No clause goes on with any of these.
+            K::QUALIFY | K::TABLESAMPLE if since(80_100, 120_000) => {
+                let next = self.peek_at(1);
+                !matches!(next.kind, TokenKind::End | TokenKind::Symbol(b',' | b')' | b';'))
+                    && !matches!(next.keyword, K::JOIN | K::ON | K::USING | K::SET | K::WHERE)
+            }
+            K::QUALIFY | K::TABLESAMPLE => false,
+            _ => true,
+        }
     }
 
     /// A parenthesis in a period, which no server lets hold a query.
@@ -233,7 +259,7 @@ impl Parser<'_> {
                 K::AS if self.word_at(1) != K::OF => return,
                 K::FROM | K::AS | K::FOR => {}
                 K::SET if portion => return,
-                word if follows_table(word) => return,
+                word if follows_table(word) && self.has_clause(word) => return,
                 _ => {}
             }
             match token.kind {

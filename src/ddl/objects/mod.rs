@@ -5,6 +5,7 @@
 //! bounded and time that is linear.
 
 mod body;
+mod columns;
 mod definitions;
 mod dml;
 pub(super) mod from;
@@ -91,8 +92,12 @@ pub(super) struct Parser<'a> {
     in_body: bool,
     /// The walk is in the condition of an UNTIL, which END ends.
     until_end: bool,
+    /// The condition of an IF, CASE, WHILE or FOR is being read, which THEN, DO or LOOP ends.
+    header: bool,
     /// Cursors that the body declares.
     cursors: Vec<Name>,
+    /// Variables and parameters that can be rows, so that `v.a` is a field of theirs.
+    rows: Vec<Name>,
     /// For each object whether it turned out to be none: a common table expression named before it is written.
     dropped: Vec<bool>,
 }
@@ -127,7 +132,9 @@ impl<'a> Parser<'a> {
             body_of: None,
             in_body: false,
             until_end: false,
+            header: false,
             cursors: Vec::new(),
+            rows: Vec::new(),
             dropped: Vec::new(),
         }
     }
@@ -425,18 +432,23 @@ impl<'a> Parser<'a> {
     pub(super) fn database(&mut self, role: Role) {
         self.refuse_reserved();
         if let Some(name) = self.name() {
-            let text = self.decoded(name);
-            self.objects.push(Object {
-                object_type: ObjectType::Database,
-                database: text,
-                name: String::new(),
-                role: if self.in_body { Role::Reference } else { role },
-                database_span: Some(name.start..name.end),
-                span: name.start..name.end,
-                column_qualifier: false,
-                inherits: None,
-            });
+            self.database_named(name, if self.in_body { Role::Reference } else { role });
         }
+    }
+
+    /// Notes a database whose name was read.
+    fn database_named(&mut self, name: Name, role: Role) {
+        let database = self.decoded(name);
+        self.objects.push(Object {
+            object_type: ObjectType::Database,
+            database,
+            name: String::new(),
+            role,
+            database_span: Some(name.start..name.end),
+            span: name.start..name.end,
+            column_qualifier: false,
+            inherits: None,
+        });
     }
 
     /// A comma separated list of names, each an object and an element that can be split off.

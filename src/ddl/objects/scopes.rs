@@ -49,6 +49,8 @@ struct Mention {
     scope: usize,
     database: Option<Name>,
     table: Name,
+    /// A variable that is a row has this name.
+    row: bool,
 }
 
 /// All scopes of a statement.
@@ -191,7 +193,8 @@ impl Parser<'_> {
             self.give_up("it names more columns with their tables than the proxy looks at");
             return;
         }
-        self.scopes.mentions.push(Mention { scope, database, table });
+        let row = self.in_body && database.is_none() && self.rows.iter().any(|&row| self.same(row, table));
+        self.scopes.mentions.push(Mention { scope, database, table, row });
     }
 
     /// The entry that a qualifier means, looking outwards from `scope`.
@@ -257,9 +260,18 @@ impl Parser<'_> {
                 Some(_) => continue,
                 None => None,
             };
+            if mention.row && table.is_some() {
+                // Where the variable is known the server reads a field of it, and elsewhere in the body the table's column.
+                self.body_opaque = true;
+                continue;
+            }
             // `d.t.c` names a table whatever the query reads; `t.c` that no table explains is a variable's field.
             let (database, role) = match (&table, mention.database) {
                 (Some(table), _) => (table.database.clone(), table.role),
+                (None, Some(database)) if self.is_series(mention.table) => {
+                    self.database_named(database, Role::Reference);
+                    continue;
+                }
                 (None, Some(database)) => (self.decoded(database), Role::Reference),
                 (None, None) => continue,
             };

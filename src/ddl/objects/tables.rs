@@ -170,7 +170,9 @@ impl Parser<'_> {
     /// After `CREATE … INDEX` or `DROP INDEX`: the index's name, then ON and the table.
     pub(in crate::ddl) fn index_of_table(&mut self) {
         self.skip_if_exists();
-        let index = if self.word() != K::ON || self.word_at(1) == K::ON { self.name() } else { None };
+        if self.word() != K::ON || self.word_at(1) == K::ON {
+            self.name();
+        }
         // CREATE INDEX name USING BTREE ON t.
         if matches!(self.word(), K::USING | K::TYPE) {
             self.take();
@@ -181,9 +183,6 @@ impl Parser<'_> {
             return;
         }
         let Some(table) = self.named(ObjectType::Table, Role::Target, None) else { return };
-        if let Some(index) = index {
-            self.note_derived(index, table);
-        }
         self.skip_wait();
         let scope = self.table_scope(table);
         self.walk(Mode::Expression, scope, Flavor::Index);

@@ -12,7 +12,7 @@ use crate::ddl::{ObjectType, Role};
 /// Parentheses nested deeper than this are refused: no server's stack takes them.
 const DEEPEST_NESTING: usize = 65_536;
 /// Columns that an UPDATE may assign.
-const MOST_ASSIGNMENTS: usize = 65_536;
+pub(super) const MOST_ASSIGNMENTS: usize = 65_536;
 
 /// Where in a query a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +70,10 @@ pub(super) struct Frame {
     cases: u32,
     /// The parenthesis holds the body of this common table expression; `true` when it may name itself.
     expression: Option<(Name, bool)>,
+    /// The parenthesis begins what it stands in, and can hold a query that goes on behind it: `(SELECT …) ORDER BY t.a`.
+    heads: bool,
+    /// A set operation has been seen.
+    set_operation: bool,
 }
 
 /// What a walk found besides objects.
@@ -87,8 +91,18 @@ impl Parser<'_> {
     /// Walks to the end of the statement. `scope` is what its names are looked up in.
     pub(super) fn walk(&mut self, mode: Mode, scope: usize, flavor: Flavor) -> Walked {
         let mut walked = Walked::default();
-        let base =
-            Frame { mode, scope, query: None, in_query: false, fresh: true, leading: true, cases: 0, expression: None };
+        let base = Frame {
+            mode,
+            scope,
+            query: None,
+            in_query: false,
+            fresh: true,
+            leading: true,
+            cases: 0,
+            expression: None,
+            heads: false,
+            set_operation: false,
+        };
         let mut frames = vec![base];
         while let Some(&frame) = frames.last() {
             let token = self.peek();
@@ -133,6 +147,8 @@ impl Parser<'_> {
                         leading: frame.leading && frame.fresh && flavor != Flavor::Rows,
                         cases: 0,
                         expression: None,
+                        heads: frame.fresh && !frame.set_operation && flavor != Flavor::Rows,
+                        set_operation: false,
                     });
                     continue;
                 }
@@ -155,6 +171,11 @@ impl Parser<'_> {
                         let scope = outer.scope;
                         let entry = frame.query.map(|_| self.add_entry(scope, None, None));
                         self.after_table(entry);
+                    } else if frame.heads && !frame.set_operation && frame.scope != scope && self.goes_on() {
+                        // What follows names the tables of the one query in the parenthesis.
+                        if let Some(outer) = frames.last_mut() {
+                            outer.scope = frame.scope;
+                        }
                     }
                     continue;
                 }
@@ -205,16 +226,13 @@ impl Parser<'_> {
         walked
     }
 
-    /// Words that end a statement or a condition in a routine's body.
-    fn stops_in_body(&self, outermost: bool, cases: u32, word: K) -> bool {
-        self.in_body
-            && outermost
-            && match word {
-                K::THEN | K::ELSE => cases == 0,
-                K::DO | K::LOOP | K::ELSEIF => true,
-                K::END => self.until_end && cases == 0,
-                _ => false,
-            }
+    /// Whether a query in parentheses that was just closed goes on with what can name its tables.
+    fn goes_on(&mut self) -> bool {
+        match self.word() {
+            K::ORDER | K::LIMIT => true,
+            K::ON => self.word_at(1) == K::DUPLICATE,
+            _ => self.peek().is_symbol(b')'),
+        }
     }
 
     /// One word or quoted name.
@@ -224,7 +242,7 @@ impl Parser<'_> {
         let mut next = Frame { fresh: false, ..frame };
         let mut inner = None;
         let in_tables = matches!(frame.mode, Mode::AfterTable | Mode::JoinCondition);
-        let qualifies = self.peek_at(1).is_symbol(b'.') && token.keyword != K::FROM;
+        let qualifies = self.peek_at(1).is_symbol(b'.') && !self.is_word_before_point(token);
         // A column that is assigned may have a name that is a keyword elsewhere, such as `end`.
         let is_column = qualifies || frame.mode == Mode::AssignColumn;
         let word = if is_column { K::NONE } else { token.keyword };
@@ -265,8 +283,11 @@ impl Parser<'_> {
                 self.take();
                 self.merge_list();
             }
-            K::UNION | K::EXCEPT | K::INTERSECT | K::MINUS if word != K::MINUS || in_tables => {
+            K::UNION | K::EXCEPT | K::INTERSECT | K::MINUS
+                if (word != K::MINUS || (in_tables && self.is_oracle())) && self.has_clause(word) =>
+            {
                 self.take();
+                next.set_operation = true;
                 while matches!(self.word(), K::ALL | K::DISTINCT) {
                     self.take();
                 }
@@ -284,7 +305,7 @@ impl Parser<'_> {
             }
             K::ON if in_tables => {
                 self.take();
-                let duplicate = self.word() == K::DUPLICATE;
+                let duplicate = self.word() == K::DUPLICATE && self.word_at(1) == K::KEY;
                 next.mode = if duplicate { Mode::Expression } else { Mode::JoinCondition };
             }
             K::USING if in_tables => {
@@ -306,7 +327,7 @@ impl Parser<'_> {
             | K::LOCK
             | K::INTO
             | K::RETURNING
-                if in_tables || frame.mode == Mode::AssignValue =>
+                if (in_tables || frame.mode == Mode::AssignValue) && self.has_clause(word) =>
             {
                 self.take();
                 next.mode = Mode::Expression;
@@ -319,7 +340,7 @@ impl Parser<'_> {
                 self.take();
                 next.cases += 1;
             }
-            K::END => {
+            K::END if frame.mode != Mode::ExpectTable => {
                 self.take();
                 next.cases = next.cases.saturating_sub(1);
             }
@@ -347,13 +368,17 @@ impl Parser<'_> {
             K::RENAME | K::EXCHANGE | K::CONVERT if matches!(flavor, Flavor::AlterTable(_)) && outermost => {
                 self.alter_clause();
             }
-            K::NEXT | K::PREVIOUS if self.word_at(1) == K::VALUE && self.word_at(2) == K::FOR => {
+            K::NEXT | K::PREVIOUS
+                if self.context.mariadb && self.word_at(1) == K::VALUE && self.word_at(2) == K::FOR =>
+            {
                 self.take();
                 self.take();
                 self.take();
                 self.named(ObjectType::Sequence, Role::Reference, None);
             }
-            K::NEXTVAL | K::LASTVAL | K::SETVAL if self.context.mariadb && self.peek_at(1).is_symbol(b'(') => {
+            K::NEXTVAL | K::LASTVAL | K::SETVAL
+                if self.context.mariadb && flavor != Flavor::Index && self.peek_at(1).is_symbol(b'(') =>
+            {
                 self.take();
                 self.take();
                 self.named(ObjectType::Sequence, Role::Reference, None);
@@ -367,17 +392,17 @@ impl Parser<'_> {
             }
             _ if frame.mode == Mode::ExpectTable => inner = self.table_factor(token, &mut next),
             _ => {
-                let derived_from = match flavor {
+                let owner = match flavor {
+                    _ if in_query || qualifies => None,
                     Flavor::CreateTable(owner) if frames.len() == 2 => Some(owner),
-                    Flavor::AlterTable(owner) if outermost => Some(owner),
+                    Flavor::AlterTable(owner) => Some(owner),
                     _ => None,
                 };
-                if let Some(owner) = derived_from.filter(|_| !in_query && !qualifies) {
-                    let quoted = token.kind == TokenKind::Quoted;
-                    self.note_derived(Name { start: token.start, end: token.end, quoted }, owner);
-                }
                 let calls = in_query || matches!(flavor, Flavor::Plain | Flavor::Rows | Flavor::Update | Flavor::With);
                 self.column(&frame, &mut next, walked, calls);
+                if let Some(owner) = owner {
+                    self.name_of_key(token, owner);
+                }
             }
         }
         if let Some(top) = frames.get_mut(index) {
@@ -448,6 +473,8 @@ impl Parser<'_> {
             leading: false,
             cases: 0,
             expression: Some((name, recursive)),
+            heads: false,
+            set_operation: false,
         })
     }
 
@@ -501,64 +528,6 @@ impl Parser<'_> {
             self.accept_symbol(b',');
         }
     }
-
-    /// `name(` in an expression: a stored function unless the server has one of that name. What is inside a version comment
-    /// may be for another server than the one that wrote it.
-    fn call(&mut self, name: Name) {
-        let text = self.unquoted(name);
-        let cursor = self.cursors.iter().any(|&cursor| self.same(cursor, name));
-        let server = (!self.in_version_comment()).then_some(self.context);
-        if !cursor && !crate::ddl::functions::is_built_in(&text, server) {
-            self.object(ObjectType::Function, None, name, Role::Reference, None);
-        }
-    }
-
-    /// A word in an expression: a column, a function, or nothing of interest.
-    fn column(&mut self, frame: &Frame, next: &mut Frame, walked: &mut Walked, calls: bool) {
-        let assigned = frame.mode == Mode::AssignColumn;
-        if !assigned && !self.peek_at(1).is_symbol(b'.') {
-            let token = self.take();
-            if calls && self.peek().is_symbol(b'(') {
-                self.call(Name { start: token.start, end: token.end, quoted: token.kind == TokenKind::Quoted });
-            }
-            return;
-        }
-        let Some(chain) = self.chain() else {
-            self.take();
-            return;
-        };
-        if assigned {
-            next.mode = Mode::AssignValue;
-            if walked.assigned.len() >= MOST_ASSIGNMENTS {
-                self.give_up("it assigns more columns than the proxy looks at");
-            }
-            walked.assigned.push(chain);
-        }
-        let (database, table) = match (chain.parts, chain.star) {
-            ([Some(table), None, None], true) => (None, table),
-            ([Some(database), Some(table), None], true) => (Some(database), table),
-            ([Some(database), Some(function), None], false) if self.peek().is_symbol(b'(') => {
-                self.object(ObjectType::Function, Some(database), function, Role::Reference, None);
-                return;
-            }
-            ([Some(table), Some(_), None], false) => (None, table),
-            ([Some(database), Some(table), Some(_)], false) if !self.peek().is_symbol(b'(') => (Some(database), table),
-            _ => return,
-        };
-        if let ([Some(sequence), Some(part), None], true) = (chain.parts, self.is_oracle())
-            && [&b"NEXTVAL"[..], b"CURRVAL"].iter().any(|word| self.unquoted(part).eq_ignore_ascii_case(word))
-        {
-            self.object(ObjectType::Sequence, None, sequence, Role::Reference, None);
-            return;
-        }
-        if self.in_body && database.is_none() && !table.quoted {
-            let text = self.unquoted(table);
-            if text.eq_ignore_ascii_case(b"NEW") || text.eq_ignore_ascii_case(b"OLD") {
-                return;
-            }
-        }
-        self.mention(frame.scope, database, table);
-    }
 }
 
 impl Frame {
@@ -573,6 +542,8 @@ impl Frame {
             leading: false,
             cases: 0,
             expression: None,
+            heads: false,
+            set_operation: false,
             ..*outer
         }
     }
