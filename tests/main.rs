@@ -12,6 +12,7 @@ mod ddl_hostile;
 mod ddl_kinds;
 mod decode;
 mod explain;
+mod growth;
 mod hostile;
 mod incident;
 mod learning;

@@ -67,9 +67,33 @@ pub fn open_transaction(body: &[u8]) -> Result<Vec<u8>, PayloadError> {
     }
 }
 
-/// The body of a TRANSACTION_PAYLOAD event that holds these events.
-pub fn close_transaction(events: &[u8]) -> Result<Vec<u8>, PayloadError> {
-    let payload = zstd::stream::encode_all(events, zstd::DEFAULT_COMPRESSION_LEVEL)?;
+/// Levels above the usual one that are tried for transactions of up to so many bytes; what comes later takes longer. With the length
+/// known from the start zstd takes tables that fit it, so that a level costs a few times the length in memory.
+const HARDER_ZSTD: [(i32, usize); 3] = [(9, MAX_OPENED_LENGTH), (19, 16 << 20), (22, 1 << 20)];
+
+/// The body of a TRANSACTION_PAYLOAD event that holds these events. It is compressed harder than usual where it would be longer than
+/// `at_most`, and comes out as short as it gets.
+pub fn close_transaction(events: &[u8], at_most: usize) -> Result<Vec<u8>, PayloadError> {
+    let mut shortest = transaction_body(events, zstd::DEFAULT_COMPRESSION_LEVEL)?;
+    for (level, limit) in HARDER_ZSTD {
+        if shortest.len() <= at_most || events.len() > limit {
+            break;
+        }
+        let body = transaction_body(events, level)?;
+        if body.len() < shortest.len() {
+            shortest = body;
+        }
+    }
+    Ok(shortest)
+}
+
+fn transaction_body(events: &[u8], level: i32) -> Result<Vec<u8>, PayloadError> {
+    let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), level)?;
+    encoder.set_pledged_src_size(Some(events.len() as u64))?;
+    // It stands before the payload already.
+    encoder.include_contentsize(false)?;
+    encoder.write_all(events)?;
+    let payload = encoder.finish()?;
     let mut body = Vec::with_capacity(payload.len() + 32);
     for (field, value) in [
         (FIELD_ALGORITHM, ALGORITHM_ZSTD),
@@ -132,13 +156,22 @@ pub fn open_statement(bytes: &[u8]) -> Result<Vec<u8>, PayloadError> {
     read_limited(flate2::read::ZlibDecoder::new(cursor.rest()))
 }
 
-/// The form that [`open_statement`] opens.
-pub fn close_statement(text: &[u8]) -> Result<Vec<u8>, PayloadError> {
+/// The form that [`open_statement`] opens. It is compressed harder than usual where it would be longer than `at_most`.
+pub fn close_statement(text: &[u8], at_most: usize) -> Result<Vec<u8>, PayloadError> {
+    let usual = statement_at(text, flate2::Compression::default())?;
+    if usual.len() <= at_most {
+        return Ok(usual);
+    }
+    let harder = statement_at(text, flate2::Compression::best())?;
+    Ok(if harder.len() < usual.len() { harder } else { usual })
+}
+
+fn statement_at(text: &[u8], level: flate2::Compression) -> Result<Vec<u8>, PayloadError> {
     let length = (text.len() as u32).to_be_bytes();
     let skip = length.iter().take(3).take_while(|&&byte| byte == 0).count();
     let mut bytes = vec![0x80 | (4 - skip) as u8];
     bytes.extend_from_slice(&length[skip..]);
-    let mut encoder = flate2::write::ZlibEncoder::new(bytes, flate2::Compression::default());
+    let mut encoder = flate2::write::ZlibEncoder::new(bytes, level);
     encoder.write_all(text)?;
     Ok(encoder.finish()?)
 }

@@ -172,6 +172,8 @@ pub mod status_code {
     pub const AUTO_INCREMENT: u8 = 3;
     /// Three u16 collation ids: client, connection, server.
     pub const CHARSET: u8 = 4;
+    /// u8 length and the catalog's name, which is always "std".
+    pub const CATALOG: u8 = 6;
     /// Names of the databases that the statement changes.
     pub const UPDATED_DB_NAMES: u8 = 12;
     /// The count that stands for "more than 16, no names follow".

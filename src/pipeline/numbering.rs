@@ -13,9 +13,11 @@ use super::stream::StreamError;
 /// How the events of one replica are numbered. Decided before the first byte from rules and dialect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Numbering {
-    /// The source's `log_pos` stays and nothing is added: transparent routes, GTID replicas, MariaDB replicas (which
-    /// go by `log_pos`).
+    /// The source's `log_pos` stays and nothing is added: transparent routes and GTID replicas.
     Source,
+    /// The source's `log_pos` stays: MariaDB replicas by file and position, which go by it. Their receivers go forward to it by
+    /// themselves, and after a group that came out longer a ROTATE leads them back.
+    SourceSteppedBack,
     /// The source's `log_pos` stays, and pads with the replica's own server id make up for what was left out.
     SourcePadded {
         /// The replica's server id.
@@ -57,13 +59,16 @@ pub(super) struct Numberer {
     receiver: ReceiverPosition,
     owed: VecDeque<Owed>,
     format_event: Option<Event>,
+    /// Where a receiver is that stood where the source did when the group began. One that lagged behind there may be behind it.
+    foremost: ReceiverPosition,
     /// Positions of the file that are not there: `log_pos` of a real ROTATE seen, so that its length is known.
     checksum: ChecksumAlgorithm,
 }
 
 impl Numberer {
     pub(super) fn new(numbering: Numbering, receiver: ReceiverPosition) -> Self {
-        Self { numbering, receiver, owed: VecDeque::new(), format_event: None, checksum: ChecksumAlgorithm::None }
+        let (owed, foremost) = (VecDeque::new(), receiver.clone());
+        Self { numbering, receiver, owed, format_event: None, foremost, checksum: ChecksumAlgorithm::None }
     }
 
     pub(super) fn receiver(&self) -> &ReceiverPosition {
@@ -84,6 +89,11 @@ impl Numberer {
     /// Whether a replica goes by what is counted here: it was asked for by file and position.
     pub(super) fn counts(&self) -> bool {
         matches!(self.numbering, Numbering::SourcePadded { .. } | Numbering::Served { fingerprint: Some(_) })
+    }
+
+    /// Whether a group that comes out longer than it went in needs a way back.
+    pub(super) fn keeps_lengths(&self) -> bool {
+        matches!(self.numbering, Numbering::SourcePadded { .. } | Numbering::SourceSteppedBack)
     }
 
     /// Whether something is still to be put out.
@@ -163,6 +173,7 @@ impl Numberer {
             _ => event,
         };
         self.receiver.receive(&event);
+        self.foremost.receive(&event);
         self.put(event, out);
         Ok(())
     }
@@ -195,14 +206,25 @@ impl Numberer {
         }
     }
 
-    /// Between groups: makes up for what was left out since the last one.
-    pub(super) fn close_gap(&mut self, source: &FilePosition, out: &mut Vec<Event>) {
-        if matches!(self.numbering, Numbering::SourcePadded { .. }) {
-            let gap = source.position.saturating_sub(self.receiver.at().position);
-            if gap >= self.minimum_pad() {
-                self.pad(gap, out);
+    /// Between groups: makes up for what was left out since the last one, or came out longer.
+    pub(super) fn close_gap(&mut self, source: &FilePosition, out: &mut Vec<Event>) -> Result<(), StreamError> {
+        match self.numbering {
+            Numbering::SourcePadded { .. } => {
+                let gap = source.position.saturating_sub(self.receiver.at().position);
+                if gap >= self.minimum_pad() {
+                    self.pad(gap, out);
+                }
             }
+            Numbering::SourceSteppedBack => {
+                // Decided for the receiver that is furthest, so that the bytes do not depend on where the stream began.
+                if self.foremost.at().position > source.position {
+                    self.step_back(source, out)?;
+                }
+                self.foremost.set(source.clone());
+            }
+            Numbering::Source | Numbering::Served { .. } => {}
         }
+        Ok(())
     }
 
     /// Inside a transaction: makes up for a large gap now. `held` bytes are still to come.

@@ -2,9 +2,13 @@
 //!
 //! The same rules over the same source files give the same bytes, so a replica that comes back goes on at the very byte. A place
 //! inside a group means something only to who has seen the group's start.
+//!
+//! In the source's coordinates a position may be the end of a group (a replica that is attached there for the first time), or what a
+//! receiver counts inside of one. The end of a group comes first, whoever counts the same somewhere else.
 
 use crate::binlog::{
-    ChecksumAlgorithm, Event, EventType, FormatDescription, Header, Rotate, Rows, Vendor, flags, for_mid_file,
+    ChecksumAlgorithm, Event, EventType, FormatDescription, HEADER_LENGTH, Header, Rotate, Rows, Vendor, flags,
+    for_mid_file,
 };
 
 use super::coordinates::{FIRST_POSITION, FilePosition, ReceiverPosition};
@@ -30,7 +34,33 @@ pub struct Seek {
     file: Vec<u8>,
     format: Option<(Event, FormatDescription)>,
     server_id: u32,
+    /// A receiver counts the position here, ahead of the source: it may also be another place, further on.
+    ahead: Option<Beginning>,
+    /// A receiver counts the position at two places.
+    is_ambiguous: bool,
+    /// The source is past the position.
+    is_past: bool,
 }
+
+/// A place that was found, and what goes out from there on.
+#[derive(Debug)]
+struct Beginning {
+    out: Vec<Event>,
+    bytes: usize,
+    receiver: ReceiverPosition,
+}
+
+impl Beginning {
+    fn push(&mut self, event: Event) {
+        self.receiver.receive(&event);
+        self.bytes += event.raw().len();
+        self.out.push(event);
+    }
+}
+
+/// What follows a place that may be another one is kept up to this many bytes, until the source has come to the end of a group at or
+/// behind the position. It is ahead of the source by what a group grew, so that a larger one lies in a large transaction behind it.
+const MAX_UNDECIDED_BYTES: usize = 8 << 20;
 
 /// Length of what [`statement_end`] makes, without a checksum. It is shorter than any rows event that has rows.
 const STATEMENT_END_LENGTH: u64 = 27;
@@ -41,7 +71,18 @@ impl Seek {
     pub fn new(target: Target, numbering: &Numbering, replica: Vendor, receiver: FilePosition, file: Vec<u8>) -> Self {
         let is_served = matches!(numbering, Numbering::Served { .. });
         let receiver = ReceiverPosition::new(replica, receiver);
-        Self { target, is_served, replica, receiver, file, format: None, server_id: 0 }
+        Self {
+            target,
+            is_served,
+            replica,
+            receiver,
+            file,
+            format: None,
+            server_id: 0,
+            ahead: None,
+            is_ambiguous: false,
+            is_past: false,
+        }
     }
 
     /// The position that is looked for.
@@ -51,9 +92,9 @@ impl Seek {
         }
     }
 
-    /// Whether the source's stream has left the file.
+    /// Whether the source's stream has left the file, or nothing that is still to come can be the place.
     pub fn is_past(&self, source: &FilePosition) -> bool {
-        !self.file.is_empty() && source.file != self.file
+        self.is_past || !self.file.is_empty() && source.file != self.file
     }
 
     /// Takes what came out of one event of the source. At the place it puts out how a stream begins in the middle of a file,
@@ -65,8 +106,12 @@ impl Seek {
         source: &FilePosition,
         out: &mut Vec<Event>,
     ) -> Option<FilePosition> {
-        let mut rendered = rendered.into_iter();
-        for event in rendered.by_ref() {
+        let (Target::Served(position) | Target::Source(position)) = self.target;
+        let of_source = matches!(self.target, Target::Source(_));
+        // A position of the source means nothing in served coordinates, but for the end of a group.
+        let comparable = !self.is_served || !of_source;
+        let mut found = None;
+        for event in rendered {
             if event.event_type() == EventType::FORMAT_DESCRIPTION
                 && let Ok(format) = FormatDescription::read(event.raw().clone())
             {
@@ -82,25 +127,48 @@ impl Seek {
             }
             let at = self.receiver.at().position;
             let inside = self.leaves_statement_open(&event);
-            let reached = match self.target {
-                Target::Served(position) | Target::Source(position) => {
-                    (at == position || inside && self.is_after_statement_end(at, position)) && at > FIRST_POSITION
+            let reached = comparable
+                && !self.is_ambiguous
+                && at > FIRST_POSITION
+                && (at == position || inside && self.is_after_statement_end(at, position));
+            if let Some(beginning) = [&mut found, &mut self.ahead].into_iter().find_map(Option::as_mut) {
+                beginning.push(event);
+                // In served coordinates a count is one place: the first is the only one.
+                self.is_ambiguous |= reached && of_source && at != counted;
+            } else if reached && let Some(beginning) = self.begin(at, inside) {
+                // Between two ends of events in the source's file are at least the bytes of a header. Where a receiver is ahead by
+                // less, no group ends at the position, and nobody counts it anywhere else.
+                if of_source && at >= source.position.saturating_add(HEADER_LENGTH as u64) {
+                    self.ahead = Some(beginning);
+                } else {
+                    found = Some(beginning);
                 }
-            };
-            // A position of the source means nothing in served coordinates, but for the end of a group below.
-            let comparable = !self.is_served || matches!(self.target, Target::Served(_));
-            if reached && comparable && self.format.is_some() {
-                return self.begin(at, inside, rendered, out);
             }
         }
-        match self.target {
-            Target::Source(position) if boundary && source.position == position => {
+        if of_source && boundary {
+            if source.position == position {
                 // In the source's coordinates what was left out is made up for: the replica counts from where it says it is.
                 let at = if self.is_served { self.receiver.at().position } else { position };
-                self.begin(at, false, rendered, out)
+                found = self.begin(at, false);
+            } else if source.position > position {
+                found = found.or(self.ahead.take()).filter(|_| !self.is_ambiguous);
+                self.is_past = true;
             }
-            _ => None,
         }
+        if self.ahead.as_ref().is_some_and(|ahead| ahead.bytes > MAX_UNDECIDED_BYTES) {
+            (self.ahead, self.is_ambiguous) = (None, true);
+        }
+        Some(Self::put_out(found?, out))
+    }
+
+    /// The source has no more for now: a place that may have been another one further on is the only one there is.
+    pub fn settle(&mut self, out: &mut Vec<Event>) -> Option<FilePosition> {
+        self.ahead.take().filter(|_| !self.is_ambiguous).map(|beginning| Self::put_out(beginning, out))
+    }
+
+    fn put_out(beginning: Beginning, out: &mut Vec<Event>) -> FilePosition {
+        out.extend(beginning.out);
+        beginning.receiver.at().clone()
     }
 
     /// Whether a MariaDB receiver that has this event as its last waits for the end of the statement.
@@ -121,15 +189,11 @@ impl Seek {
         })
     }
 
-    fn begin(
-        &self,
-        position: u64,
-        inside_statement: bool,
-        rest: impl Iterator<Item = Event>,
-        out: &mut Vec<Event>,
-    ) -> Option<FilePosition> {
+    /// How a stream begins at the place where the receiver is, which is told that it is at `position`.
+    fn begin(&self, position: u64, inside_statement: bool) -> Option<Beginning> {
         let (format, _) = self.format.as_ref()?;
         let file = self.receiver.at().file.clone();
+        let mut out = Vec::new();
         if inside_statement {
             out.push(statement_end(self.server_id, format.checksum()));
         }
@@ -137,11 +201,7 @@ impl Seek {
         out.push(for_mid_file(format, false));
         let mut receiver = self.receiver.clone();
         receiver.set(FilePosition { file, position });
-        for event in rest {
-            receiver.receive(&event);
-            out.push(event);
-        }
-        Some(receiver.at().clone())
+        Some(Beginning { out, bytes: 0, receiver })
     }
 
     /// Why the place was not found, in words.
@@ -152,9 +212,14 @@ impl Seek {
         };
         let file = String::from_utf8_lossy(&self.file);
         let counted = self.receiver.at().position;
+        let what = if self.is_ambiguous {
+            "may be one of two places: a transaction that came out longer than it went in ends there as it was sent, and a later one has \
+             the position inside of it. Point the replica at the end of the transaction in the source's file that it has applied last"
+        } else {
+            "is no place between two events"
+        };
         format!(
-            "position {position} in {whose} {file} is no place between two events (the file was read up to {source}, which is \
-             {counted} as this route serves it)"
+            "position {position} in {whose} {file} {what} (the file was read up to {source}, which is {counted} as this route serves it)"
         )
     }
 }

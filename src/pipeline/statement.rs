@@ -1,6 +1,7 @@
 //! Statements in the stream: QUERY events judged by the route's policy and written anew under the mapped names.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use crate::binlog::{
     Event, EventType, ExecuteLoadQuery, FormatDescription, Header, Query, StatusVariables, Vendor, close_statement,
@@ -24,6 +25,8 @@ pub(super) struct StatementContext<'a> {
     pub(super) excluded: bool,
     /// End of the event in the source's coordinates.
     pub(super) at: &'a FilePosition,
+    /// What is longer than it was leads a replica's count astray.
+    pub(super) keeps_lengths: bool,
 }
 
 /// Whether a statement opens a transaction.
@@ -120,7 +123,7 @@ pub(super) fn judge(event: &Event, context: &StatementContext<'_>) -> Result<Out
 
     let (control, opening) = quick_control(&sql);
     if control.is_some() {
-        let event = pass_control(event, &query, &sql, database, context.rules)?;
+        let event = pass_control(event, &query, &sql, database, context)?;
         return Ok(Outcome { event: Some(event), control, opening, note: None, learned: None });
     }
 
@@ -139,7 +142,7 @@ pub(super) fn judge(event: &Event, context: &StatementContext<'_>) -> Result<Out
         _ => Opening::No,
     };
     if statement.class == Class::Transaction {
-        let event = pass_control(event, &query, &sql, database, context.rules)?;
+        let event = pass_control(event, &query, &sql, database, context)?;
         return Ok(Outcome { event: Some(event), control: statement.control, opening, note: None, learned: None });
     }
     let note = |reason: &str, rule: &str| Note {
@@ -200,7 +203,7 @@ pub(super) fn judge(event: &Event, context: &StatementContext<'_>) -> Result<Out
             };
             let status = verdict.status.as_deref().unwrap_or(query.status);
             let query = Query { status, error_code, ..query };
-            let event = rewritten(event, &query, &sql, &new_sql, database, &verdict.default_database, context.rules)?;
+            let event = rewritten(event, &query, &sql, &new_sql, database, &verdict.default_database, context)?;
             Ok(Outcome { event: Some(event), control: None, opening, note, learned: verdict.learned })
         }
     }
@@ -273,10 +276,11 @@ fn pass_control(
     query: &Query<'_>,
     sql: &[u8],
     database: &str,
-    rules: &RuleSet,
+    context: &StatementContext<'_>,
 ) -> Result<Event, StreamError> {
+    let rules = context.rules;
     let new = if rules.database_touched(database) { rules.default_database(database) } else { String::new() };
-    rewritten(event, query, sql, sql, database, &new, rules)
+    rewritten(event, query, sql, sql, database, &new, context)
 }
 
 /// The event with another text and default database; the same event where nothing changes.
@@ -287,10 +291,11 @@ fn rewritten(
     new_sql: &[u8],
     database: &str,
     new_database: &str,
-    rules: &RuleSet,
+    context: &StatementContext<'_>,
 ) -> Result<Event, StreamError> {
     let event_type = event.event_type();
-    let status = mapped_status(query.status, rules).map_err(|error| StreamError::Truncated(event_type, error))?;
+    let mut status =
+        mapped_status(query.status, context.rules).map_err(|error| StreamError::Truncated(event_type, error))?;
     if sql == new_sql && database == new_database && matches!(status, Cow::Borrowed(_)) {
         return Ok(event.clone());
     }
@@ -299,16 +304,24 @@ fn rewritten(
         return Err(too_long());
     }
     let database_length = u8::try_from(new_database.len()).map_err(|_| too_long())?;
-    let text = if event_type == EventType::QUERY_COMPRESSED {
-        Cow::Owned(close_statement(new_sql)?)
-    } else {
-        Cow::Borrowed(new_sql)
+    let body = event.body();
+    let load = if event_type == EventType::EXECUTE_LOAD_QUERY { Some(load_fields(body, sql, new_sql)?) } else { None };
+    let around = Query::POST_HEADER_LENGTH + load.map_or(0, |fields| fields.len()) + 1;
+    let room = body.len().saturating_sub(around + status.len() + new_database.len());
+    let text = match event_type {
+        EventType::QUERY_COMPRESSED if sql == new_sql => Cow::Borrowed(query.sql),
+        EventType::QUERY_COMPRESSED => {
+            Cow::Owned(close_statement(new_sql, if context.keeps_lengths { room } else { usize::MAX })?)
+        }
+        _ => Cow::Borrowed(new_sql),
     };
+    let longer = if context.keeps_lengths { text.len().saturating_sub(room) } else { 0 };
+    if let Some(span) = catalog(&status).filter(|span| (1..=span.len()).contains(&longer)) {
+        status = Cow::Owned([&status[..span.start], &status[span.end..]].concat());
+    }
     if event.raw().len() + new_sql.len() > crate::binlog::MAX_EVENT_LENGTH {
         return Err(StreamError::TooLong(event_type));
     }
-    let body = event.body();
-    let load = if event_type == EventType::EXECUTE_LOAD_QUERY { Some(load_fields(body, sql, new_sql)?) } else { None };
     let parts: [&[u8]; 9] = [
         &body[..8],
         &[database_length],
@@ -370,6 +383,27 @@ fn mapped_status<'a>(status: &'a [u8], rules: &RuleSet) -> Result<Cow<'a, [u8]>,
         return Ok(Cow::Borrowed(status));
     }
     Ok(Cow::Owned([&status[..variable.offset], &mapped, &status[end..]].concat()))
+}
+
+/// Where the catalog stands in the status variables. There is one catalog, "std", of which no server makes any use: its 5 bytes make up
+/// for names of the same length that compress to a few bytes more, or for a database that has to be written out.
+fn catalog(status: &[u8]) -> Option<Range<usize>> {
+    let catalog = StatusVariables::find(status, status_code::CATALOG).ok().flatten()?;
+    Some(catalog.offset..catalog.offset + 1 + catalog.payload.len())
+}
+
+/// The statement without its catalog; `None` where it has none.
+pub(super) fn without_catalog(event: &Event, format: &FormatDescription) -> Option<Event> {
+    if event.event_type() != EventType::QUERY {
+        return None;
+    }
+    let body = event.body();
+    let status = Query::read(body, format).ok()?.status;
+    let span = catalog(status)?;
+    let length = (status.len() - span.len()) as u16;
+    let rest = &body[Query::POST_HEADER_LENGTH + status.len()..];
+    let parts: [&[u8]; 5] = [&body[..11], &length.to_le_bytes(), &status[..span.start], &status[span.end..], rest];
+    Some(Event::build(*event.header(), &parts, event.checksum()))
 }
 
 /// A QUERY event with one word of transaction control in place of `event`: same origin, time, thread and `log_pos`, no

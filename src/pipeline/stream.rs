@@ -475,7 +475,7 @@ impl Stream {
     fn deliver(&mut self, out: &mut Vec<Event>) -> Result<(), StreamError> {
         self.outbox.deliver(&mut self.numberer, &self.source, self.checksum, out)?;
         if self.group.is_closed() {
-            self.numberer.close_gap(&self.source, out);
+            self.numberer.close_gap(&self.source, out)?;
         } else {
             let held: usize = self.held_bytes + self.prelude.bytes() + self.outbox.waiting_bytes();
             self.numberer.close_large_gap(&self.source, held as u64, out);

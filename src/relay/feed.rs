@@ -543,7 +543,8 @@ impl RouteFeed {
     fn look_for_place(&mut self, start: usize, boundary: bool, out: &mut Vec<Event>) -> Result<(), Fault> {
         if let Some(seek) = &mut self.seek {
             let rendered = out.split_off(start);
-            if let Some(receiver) = seek.pass(rendered, boundary, self.stream.source_position(), out) {
+            let found = seek.pass(rendered, boundary, self.stream.source_position(), out);
+            if let Some(receiver) = found.or_else(|| self.idle.then(|| seek.settle(out)).flatten()) {
                 let inside = !boundary || receiver.position != seek.position();
                 self.stream.set_served_position(receiver);
                 self.seek = None;

@@ -243,10 +243,10 @@ impl Core {
                 &start,
                 request,
             ) + &semi_sync_word(request, &facts),
-            counts: !matches!(start.numbering, Numbering::Source),
+            counts: matches!(start.numbering, Numbering::SourcePadded { .. } | Numbering::Served { .. }),
             pads: match start.numbering {
                 Numbering::SourcePadded { replica_server_id } => Some(replica_server_id),
-                Numbering::Source | Numbering::Served { .. } => None,
+                Numbering::Source | Numbering::SourceSteppedBack | Numbering::Served { .. } => None,
             },
         };
         let options = StreamOptions {
@@ -406,6 +406,7 @@ fn shared_word(
 ) -> String {
     let numbering = match start.numbering {
         Numbering::Source => "source",
+        Numbering::SourceSteppedBack => "stepped back",
         Numbering::SourcePadded { .. } => "padded",
         Numbering::Served { .. } => "served",
     };

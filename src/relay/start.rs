@@ -107,7 +107,7 @@ pub(super) fn decide(
     } else if request.replica.vendor == Vendor::MySql {
         Numbering::SourcePadded { replica_server_id: request.replica.server_id }
     } else {
-        Numbering::Source
+        Numbering::SourceSteppedBack
     };
     let (file, target) = match (served, &numbering) {
         (Some((file, theirs)), Numbering::Served { .. }) if theirs == own => {
@@ -242,7 +242,15 @@ mod tests {
             (&transparent, mysql, 7, &served_name(&own), 900, true, Err(Code::ReplicaRulesChanged)),
             (&shortens, mysql, 7, &name, 900, false, Ok((padded(), 4, Some(Target::Source(900))))),
             (&shortens, mysql, 7, &name, 4, false, Ok((padded(), 4, None))),
-            (&shortens, mariadb, 7, &name, 900, false, Ok((Numbering::Source, 4, Some(Target::Source(900))))),
+            (
+                &shortens,
+                mariadb,
+                7,
+                &name,
+                900,
+                false,
+                Ok((Numbering::SourceSteppedBack, 4, Some(Target::Source(900)))),
+            ),
             (&shortens, mysql, 7, &served_name(&own), 900, false, Err(Code::ReplicaRulesChanged)),
             // A name of the source's is a place of the source's, until the replica has been sent a served name.
             (&grows, mysql, 7, &name, 900, false, Ok((served(), 4, Some(Target::Source(900))))),

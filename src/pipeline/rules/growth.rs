@@ -2,10 +2,14 @@
 //!
 //! Four things can: another DEFINER, a new name that is longer than the old one, a new name that must be written in backquotes where the
 //! old one need not, and a database that has to be written before a name that stood alone. All is decided from the
-//! patterns, for the worst name that they match. One case is left to the numbering, which finds its way back by a ROTATE: a table in
-//! statement text whose new name is also an alias or a common table expression of that statement gets its database written out. So is the
-//! ALTER TABLE that goes out in place of an online schema change's swap (`online_ddl = "fold"`): it can be longer, and is rare. And so is a
-//! list that failed in part at the source and is split: it gets IF EXISTS.
+//! patterns, for the worst name that they match. Four cases are left to the numbering, which finds its way back by a ROTATE:
+//!
+//! * Compressed transactions and statements, where a name of the same length compresses to more bytes. They are compressed harder first, and
+//!   that is nearly always enough.
+//! * A table in statement text whose new name is also an alias or a common table expression of that statement gets its database written out.
+//!   The catalog's 5 bytes make up for short ones.
+//! * The ALTER TABLE that goes out in place of an online schema change's swap (`online_ddl = "fold"`): it can be longer, and is rare.
+//! * A list that failed in part at the source and is split: it gets IF EXISTS.
 
 use crate::ddl::can_go_bare;
 use crate::pipeline::policy::{Choice, Definer};

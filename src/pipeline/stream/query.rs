@@ -21,6 +21,7 @@ impl Stream {
             replica: Reader { mariadb: self.replica == Vendor::MariaDb, version: self.replica_version },
             excluded: self.is_excluded(event.header()),
             at: &self.source,
+            keeps_lengths: self.numberer.keeps_lengths(),
         };
         let mut outcome = match self.memory.control(&event) {
             Some(outcome) => outcome,
