@@ -419,3 +419,24 @@ impl<'a> ExecuteLoadQuery<'a> {
         Ok(Self { file_id, name_start, name_end, duplicates, query })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_flags_of_a_mariadb_gtid_are_found_behind_what_the_first_announce() {
+        let front = |flags2: u8| [&[0; 12][..], &[flags2]].concat();
+        for (body, flags_extra) in [
+            (front(1), 0),
+            // Filled up with zeros by servers that know no second flags.
+            ([front(1), vec![0; 6]].concat(), 0),
+            ([front(1 | 32), vec![MariaDbGtid::START_ALTER, 0, 0]].concat(), 2),
+            ([front(1 | 2), vec![255; 8], vec![MariaDbGtid::ROLLBACK_ALTER], vec![0; 8]].concat(), 8),
+            ([front(64), vec![255; 4], vec![2, 1], vec![255; 3], vec![4]].concat(), 4),
+        ] {
+            assert_eq!(MariaDbGtid::read(&body).map(|gtid| gtid.flags_extra), Ok(flags_extra), "{body:?}");
+        }
+        assert!(MariaDbGtid::read(&[front(64), vec![255; 6]].concat()).is_err());
+    }
+}
