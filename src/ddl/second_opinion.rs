@@ -232,9 +232,11 @@ impl<'a> Relations<'a> {
             // A leading point (`.t`) and what is no name of two parts is beyond comparing.
             _ => return true,
         };
+        if is_series(name) {
+            return true;
+        }
         if database.is_none()
             && (name.eq_ignore_ascii_case("dual")
-                || is_series(name)
                 || self.expressions.iter().any(|expression| expression.eq_ignore_ascii_case(name)))
         {
             return true;

@@ -111,7 +111,9 @@ impl Parser<'_> {
             K::END => {
                 self.take();
                 *blocks = blocks.saturating_sub(1);
-                if !self.at_end() {
+                if self.is_oracle() {
+                    self.end_in_oracle();
+                } else if !self.at_end() {
                     self.take();
                 }
             }
@@ -267,6 +269,32 @@ impl Parser<'_> {
                 false
             }
             _ => false,
+        }
+    }
+
+    /// After END in Oracle's dialect: `END LOOP label`, `END label`, and `END name`, where the name has to be the routine's.
+    fn end_in_oracle(&mut self) {
+        if matches!(self.word(), K::IF | K::CASE | K::LOOP | K::WHILE | K::REPEAT | K::FOR) {
+            self.take();
+            if self.peek().is_name() {
+                self.take();
+            }
+            return;
+        }
+        if !self.peek().is_name() {
+            return;
+        }
+        let name = self.name_ahead();
+        self.take();
+        let after = if self.peek().is_symbol(b';') { self.peek_at(1) } else { self.peek() };
+        let routine = self.body_of.filter(|_| after.kind == TokenKind::End).and_then(|owner| self.objects.get(owner));
+        let Some((object_type, routine)) = routine.map(|routine| (routine.object_type, routine.name.clone())) else {
+            return;
+        };
+        if matches!(object_type, ObjectType::Procedure | ObjectType::Function)
+            && self.rules.charset.decode(&self.unquoted(name)).is_some_and(|text| text.eq_ignore_ascii_case(&routine))
+        {
+            self.object(object_type, None, name, Role::Reference, None);
         }
     }
 
