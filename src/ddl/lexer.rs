@@ -543,6 +543,16 @@ mod tests {
     }
 
     #[test]
+    fn a_space_beyond_ascii_ends_a_word_where_the_set_has_one() {
+        let cp866 = session(0, 36, 80_036, false);
+        assert_eq!(tokens(b"a\xffb 1\xff\xff.c", &cp866), "wa wb n1 . wc");
+        let dec8 = session(0, 3, 80_036, false);
+        assert_eq!(tokens(b"from\xa0t --\xa0c", &dec8), "kfrom wt");
+        let cp850 = session(0, 4, 80_036, false);
+        assert_eq!(tokens(b"a\xffb\xa0", &cp850), "wa\u{fffd}b\u{fffd}");
+    }
+
+    #[test]
     fn trail_bytes_are_no_quotes() {
         let gbk = session(0, 28, 80_036, false);
         assert_eq!(tokens(b"'\xbf\x5c' a", &gbk).rsplit(' ').next(), Some("wa"));
