@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use replproxy::binlog::{ChecksumAlgorithm, Event, EventType, FileReader, Query, Vendor, for_mid_file};
+use replproxy::binlog::{ChecksumAlgorithm, Event, EventType, FileReader, Header, Query, Vendor, for_mid_file};
 use replproxy::fault::Code;
 use replproxy::pipeline::coordinates::{FIRST_POSITION, FilePosition};
-use replproxy::pipeline::history::{Behind, Entry, Held, History, Journal, Place, Statement};
+use replproxy::pipeline::history::{Behind, Entry, Held, History, Journal, Place, Statement, StatementGtid};
 use replproxy::pipeline::rules::{Learned, OnlineChange, RuleSet, TablePlace};
 use replproxy::pipeline::{MAX_LENGTH_BUFFER, Numbering, Stop, Stream, StreamOptions};
 
@@ -168,6 +168,37 @@ fn an_alter_in_two_phases_teaches_at_its_end_and_one_that_failed_teaches_nothing
         (vec![failed.clone(), failed, followed.clone(), followed], 1)
     );
     assert_eq!(alters(FOLD), (vec!["ALTER TABLE goods ADD COLUMN qty INT NOT NULL DEFAULT 7".to_owned()], 1));
+}
+
+#[test]
+fn what_is_learned_is_remembered_with_the_statements_gtid() {
+    let gtid = |event: &Event, event_type: EventType, body: &[&[u8]]| {
+        Event::build(Header { event_type, ..*event.header() }, body, event.checksum())
+    };
+    let tagged = [&[2, 50, 0, 2][..], &[14; 16], &[4, 12, 6, 2, b'x']].concat();
+    let mysql = |tag: &str| StatementGtid::MySql { uuid: [7; 16], tag: tag.to_owned(), number: 3 };
+    let of_event = |event: &Event, of: &str| match of {
+        "MySQL" => gtid(event, EventType::GTID, &[&[0], &[7; 16], &3_u64.to_le_bytes(), &event.body()[25..]]),
+        "tagged" => gtid(event, EventType::GTID_TAGGED, &[&tagged]),
+        "MariaDB" => gtid(event, EventType::MARIADB_GTID, &[&3_u64.to_le_bytes(), &5_u32.to_le_bytes(), &[1], &[0; 6]]),
+        _ => event.clone(),
+    };
+    for (of, expected) in [
+        ("MySQL", Some(mysql(""))),
+        ("tagged", Some(mysql("x"))),
+        ("MariaDB", Some(StatementGtid::MariaDb { domain: 5, sequence: 3 })),
+        ("none", None),
+    ] {
+        let journal = Arc::new(Memory::default());
+        let mut stream =
+            stream(&rules(FOLLOW), FIRST_POSITION).with_journal(Arc::clone(&journal) as _, Behind::Position);
+        for (_, event) in events() {
+            let event = if event.event_type() == EventType::ANONYMOUS_GTID { of_event(&event, of) } else { event };
+            stream.push(event.raw().clone(), &mut Vec::new()).unwrap();
+        }
+        let history = journal.0.lock().unwrap();
+        assert_eq!(history.newest().expect("a table was followed").gtid, expected, "{of}");
+    }
 }
 
 /// Where the first statement begins whose text has the words.
