@@ -28,3 +28,4 @@ mod source;
 mod statements;
 mod support;
 mod torn_groups;
+mod xa;

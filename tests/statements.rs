@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use replproxy::binlog::{ChecksumAlgorithm, Event, EventType, ExecuteLoadQuery, FileReader, Header, Query, Vendor};
+use replproxy::fault::Code;
 use replproxy::pipeline::coordinates::{FIRST_POSITION, FilePosition};
 use replproxy::pipeline::rules::RuleSet;
 use replproxy::pipeline::{MAX_LOAD_BYTES, Numbering, Stop, Stream, StreamOptions};
@@ -320,5 +321,32 @@ fn a_list_that_failed_at_the_source_is_split_without_the_error_or_not_at_all() {
             assert_eq!((last.error_code, &*String::from_utf8_lossy(last.sql)), (code, &*text), "{server}: {sql}");
             assert_eq!(last.database, b"cn", "{server}: {sql}");
         }
+    }
+}
+
+/// A source's packets have no checksum of their own: what came through a bad cable or from a bad disk does not go out.
+#[test]
+fn an_event_whose_bytes_are_not_those_of_its_checksum_stops_the_stream() {
+    let events = read(MYSQL);
+    let at = events.iter().position(|event| event.event_type() == EventType::QUERY).expect("a statement");
+    let mut bytes = events[at].raw().to_vec();
+    bytes[30] ^= 4;
+    for rules in [Arc::new(RuleSet::transparent()), rules(SHORTER)] {
+        let start = FilePosition { file: b"bin.000001".to_vec(), position: FIRST_POSITION };
+        let options = StreamOptions {
+            numbering: Numbering::Source,
+            replica: Vendor::MySql,
+            start,
+            length_buffer: 8 << 20,
+            checksum: ChecksumAlgorithm::None,
+        };
+        let mut stream = Stream::new(rules, options);
+        let mut out = Vec::new();
+        for event in &events[..at] {
+            stream.push(event.raw().clone(), &mut out).expect("good events");
+        }
+        out.clear();
+        let stop = stream.push(bytes.clone().into(), &mut out).expect_err("it is damaged");
+        assert!(stop.fault.code == Code::EventDamaged && out.is_empty(), "{} {out:?}", stop.fault);
     }
 }
