@@ -319,7 +319,18 @@ mod tests {
     }
 
     #[test]
+    fn what_no_server_writes_is_no_set() {
+        for wrong in ["0", "0-5", "5-3", "1-9223372036854775807", "1-x", ":", "Blue-", "9tag:1", "a-b:1"] {
+            assert!(format!("{A}:{wrong}").parse::<GtidSet>().is_err(), "{wrong}");
+        }
+        assert!(format!("{A}:{}:1", "t".repeat(33)).parse::<GtidSet>().is_err());
+        assert!("3e11fa47:1".parse::<GtidSet>().is_err());
+        assert_eq!(set(&format!("{A}:1-9223372036854775806")).to_string(), format!("{A}:1-9223372036854775806"));
+    }
+
+    #[test]
     fn intervals_merge_and_subtract() {
+        assert_eq!(set(&format!("{A}:1-9:3-4:9")).to_string(), format!("{A}:1-9"));
         let mut merged = set(&format!("{A}:1-3:7-9"));
         merged.extend(&set(&format!("{A}:4-6")));
         assert_eq!(merged.to_string(), format!("{A}:1-9"));
