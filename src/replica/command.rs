@@ -96,13 +96,18 @@ impl BinlogDump {
 pub(crate) struct BinlogDumpGtid {
     pub(crate) flags: u16,
     pub(crate) server_id: u32,
+    /// A file and a place in it, where the name is not empty: `mysqlbinlog` asks so for one file. Replicas send no name; 5.6 sends NUL
+    /// bytes for it.
+    pub(crate) file: Vec<u8>,
+    pub(crate) position: u64,
     /// The set as sent, which is known to be well formed.
     pub(crate) set: Bytes,
+    /// Nothing is to be left out.
+    pub(crate) is_empty: bool,
 }
 
 impl BinlogDumpGtid {
-    /// Reads what follows the command code. File name and position mean nothing in this command: 5.6 sends its own idea of them
-    /// with NUL bytes for the name.
+    /// Reads what follows the command code.
     pub(crate) fn read(body: &[u8]) -> Result<Self, CommandError> {
         let mut cursor = Cursor::new(body);
         let (flags, server_id) = (cursor.u16()?, cursor.u32()?);
@@ -110,15 +115,15 @@ impl BinlogDumpGtid {
         if name_length > MAX_FILE_NAME {
             return Err(CommandError::FileName(name_length));
         }
-        cursor.take(name_length)?;
-        cursor.u64()?;
+        let file = file_name(cursor.take(name_length)?)?;
+        let position = cursor.u64()?;
         let set_length = cursor.u32()? as usize;
         if set_length > MAX_GTID_SET_BYTES {
             return Err(CommandError::LongGtidSet(set_length));
         }
         let set = cursor.take(set_length)?;
-        GtidSet::decode(set)?;
-        Ok(Self { flags, server_id, set: Bytes::copy_from_slice(set) })
+        let is_empty = GtidSet::decode(set)?.is_empty();
+        Ok(Self { flags, server_id, file, position, set: Bytes::copy_from_slice(set), is_empty })
     }
 }
 
@@ -158,7 +163,13 @@ mod tests {
     }
 
     fn dump_gtid(set: &[u8], stated: u32) -> Vec<u8> {
-        let mut body = vec![0, 0, 9, 0, 0, 0, 0, 0, 0, 0];
+        dump_gtid_of(b"", set, stated)
+    }
+
+    fn dump_gtid_of(file: &[u8], set: &[u8], stated: u32) -> Vec<u8> {
+        let mut body = vec![0, 0, 9, 0, 0, 0];
+        body.extend_from_slice(&(file.len() as u32).to_le_bytes());
+        body.extend_from_slice(file);
         body.extend_from_slice(&4_u64.to_le_bytes());
         body.extend_from_slice(&stated.to_le_bytes());
         body.extend_from_slice(set);
@@ -184,5 +195,15 @@ mod tests {
         let encoded = set.encode();
         let read = BinlogDumpGtid::read(&dump_gtid(&encoded, encoded.len() as u32)).expect("well formed");
         assert_eq!((read.server_id, &read.set[..]), (9, &encoded[..]));
+        assert!(!read.is_empty && read.file.is_empty());
+    }
+
+    #[test]
+    fn a_gtid_request_may_name_a_file() {
+        let nothing = GtidSet::default().encode();
+        for (sent, file) in [(&b"binlog.000002"[..], &b"binlog.000002"[..]), (&[0; 4], b""), (b"", b"")] {
+            let read = BinlogDumpGtid::read(&dump_gtid_of(sent, &nothing, nothing.len() as u32)).expect("well formed");
+            assert_eq!((&read.file[..], read.position, read.is_empty), (file, 4, true));
+        }
     }
 }

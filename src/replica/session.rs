@@ -294,8 +294,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
             },
             code::BINLOG_DUMP_GTID => match BinlogDumpGtid::read(body) {
                 Ok(dump) => {
-                    let start = ReplicaStart::MySqlGtid(dump.set);
-                    self.dump((start, FilePosition::default()), dump.flags, dump.server_id, ending).await
+                    // Servers begin at a file that is named, whatever the set; with an empty one nothing else is meant.
+                    let start = if dump.is_empty && !dump.file.is_empty() {
+                        let receiver = FilePosition { file: dump.file, position: dump.position };
+                        (ReplicaStart::FilePosition(receiver.clone()), receiver)
+                    } else {
+                        (ReplicaStart::MySqlGtid(dump.set), FilePosition::default())
+                    };
+                    self.dump(start, dump.flags, dump.server_id, ending).await
                 }
                 Err(error) => self.malformed(&error).await,
             },

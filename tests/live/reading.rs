@@ -17,7 +17,10 @@ impl Reader {
     async fn read(&self, arguments: &[String]) -> Output {
         let mysql = self.version == Version::Mysql97;
         let mut command = client(self.version, if mysql { "mysqlbinlog" } else { "mariadb-binlog" });
-        command.args(["--no-defaults", "--read-from-remote-server", "--host=127.0.0.1"]);
+        command.args(["--no-defaults", "--host=127.0.0.1"]);
+        if !arguments.iter().any(|argument| argument.starts_with("--read-from-remote")) {
+            command.arg("--read-from-remote-server");
+        }
         command.args(["--user=repl", "--password=secret"]).arg(format!("--port={}", self.port)).args(arguments);
         output(command).await
     }
@@ -57,6 +60,14 @@ async fn read_by(version: Version) {
     );
     let rest = read(&[file.clone(), format!("--start-position={end}")]).await;
     assert!(!rest.contains("shop_of_another_name.one") && rest.contains("TABLE shop_of_another_name.two"), "{rest}");
+
+    if version == Version::Mysql97 {
+        // A file that is named, by GTID with nothing to leave out.
+        source.script("FLUSH BINARY LOGS; CREATE TABLE shop.three (a INT)").await;
+        let (next, _) = source.binlog_end().await;
+        let by_gtid = read(&[next, "--read-from-remote-source=BINLOG-DUMP-GTIDS".to_owned()]).await;
+        assert!(!by_gtid.contains("name.two") && by_gtid.contains("TABLE shop_of_another_name.three"), "{by_gtid}");
+    }
 
     let beyond = reader.read(&[file.clone(), "--start-position=999999".to_owned()]).await;
     let said = String::from_utf8_lossy(&beyond.stderr).into_owned();
