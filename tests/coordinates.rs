@@ -11,7 +11,7 @@ use replproxy::pipeline::{MAX_LENGTH_BUFFER, Numbering, Seek, Stream, StreamOpti
 use crate::corpus;
 use crate::support::routes::rules;
 
-const FILE: &[u8] = b"bin.000001";
+pub(crate) const FILE: &[u8] = b"bin.000001";
 const REPLICA: u32 = 77;
 
 /// Events of a good file whose positions are those of the file, as a source sends them.
@@ -35,11 +35,13 @@ fn source_events(name: &str, bytes: &[u8]) -> Option<Vec<Event>> {
     Some(events)
 }
 
-fn start() -> FilePosition {
+/// Where a stream of the file begins.
+pub(crate) fn start() -> FilePosition {
     FilePosition { file: FILE.to_vec(), position: FIRST_POSITION }
 }
 
-fn stream(rules: &Arc<RuleSet>, numbering: &Numbering, replica: Vendor) -> Stream {
+/// A stream from there.
+pub(crate) fn stream(rules: &Arc<RuleSet>, numbering: &Numbering, replica: Vendor) -> Stream {
     let options = StreamOptions {
         numbering: numbering.clone(),
         replica,

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use replproxy::binlog::{
     ChecksumAlgorithm, Event, EventType, FileReader, Header, Vendor, close_statement, close_transaction,
 };
-use replproxy::pipeline::coordinates::{FIRST_POSITION, FilePosition, ReceiverPosition};
+use replproxy::pipeline::coordinates::{FIRST_POSITION, ReceiverPosition};
 use replproxy::pipeline::rules::RuleSet;
-use replproxy::pipeline::{MAX_LENGTH_BUFFER, Numbering, Seek, Stream, StreamOptions, Target};
+use replproxy::pipeline::{Numbering, Seek, Target};
 
+use crate::coordinates::{FILE, start, stream};
 use crate::support::routes::rules;
 
-const FILE: &[u8] = b"bin.000001";
 const NUMBERINGS: [(Vendor, Numbering); 2] = [
     (Vendor::MySql, Numbering::SourcePadded { replica_server_id: 77 }),
     (Vendor::MariaDb, Numbering::SourceSteppedBack),
@@ -72,21 +72,6 @@ impl Source {
 fn query(text: &[u8], status: &[u8]) -> Vec<u8> {
     let front = [1, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, status.len() as u8, 0];
     [&front, status, b"shop\0", text].concat()
-}
-
-fn start() -> FilePosition {
-    FilePosition { file: FILE.to_vec(), position: FIRST_POSITION }
-}
-
-fn stream(rules: &Arc<RuleSet>, numbering: &Numbering, replica: Vendor) -> Stream {
-    let options = StreamOptions {
-        numbering: numbering.clone(),
-        replica,
-        start: start(),
-        checksum: ChecksumAlgorithm::None,
-        length_buffer: MAX_LENGTH_BUFFER,
-    };
-    Stream::new(Arc::clone(rules), options)
 }
 
 /// What goes out for a source's file, and each end of a group with how much has gone out there.

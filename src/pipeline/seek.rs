@@ -92,6 +92,11 @@ impl Seek {
         }
     }
 
+    /// Whether the place can be the end of a group only: where a receiver does not count as the source does.
+    pub fn means_an_end(&self) -> bool {
+        self.is_served && matches!(self.target, Target::Source(_))
+    }
+
     /// Whether the source's stream has left the file, or nothing that is still to come can be the place.
     pub fn is_past(&self, source: &FilePosition) -> bool {
         self.is_past || !self.file.is_empty() && source.file != self.file
@@ -109,7 +114,7 @@ impl Seek {
         let (Target::Served(position) | Target::Source(position)) = self.target;
         let of_source = matches!(self.target, Target::Source(_));
         // A position of the source means nothing in served coordinates, but for the end of a group.
-        let comparable = !self.is_served || !of_source;
+        let comparable = !self.means_an_end();
         let mut found = None;
         for event in rendered {
             if event.event_type() == EventType::FORMAT_DESCRIPTION

@@ -545,7 +545,7 @@ impl RouteFeed {
             let rendered = out.split_off(start);
             let found = seek.pass(rendered, boundary, self.stream.source_position(), out);
             if let Some(receiver) = found.or_else(|| self.idle.then(|| seek.settle(out)).flatten()) {
-                let inside = !boundary || receiver.position != seek.position();
+                let inside = !seek.means_an_end() && (!boundary || receiver.position != seek.position());
                 self.stream.set_served_position(receiver);
                 self.seek = None;
                 let found = self.returned.take().map_or(Ok(()), |returned| returned.found(inside));

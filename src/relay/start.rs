@@ -104,6 +104,9 @@ pub(super) fn decide(
         // read and no error. They do not come back either, so they are served the name that `SHOW BINARY LOGS` gave them.
         let keeps_name = request.replica.server_id == 0 && served.is_none();
         Numbering::Served { fingerprint: (!keeps_name).then(|| own.clone()) }
+    } else if request.replica.server_id == 0 {
+        // They count nothing that pads or a ROTATE could correct, and `--raw` begins its file anew at each ROTATE.
+        Numbering::Source
     } else if request.replica.vendor == Vendor::MySql {
         Numbering::SourcePadded { replica_server_id: request.replica.server_id }
     } else {
@@ -262,6 +265,8 @@ mod tests {
             // Programs that read files keep the name that they asked for.
             (&grows, mysql, 0, &name, 4, false, Ok((Numbering::Served { fingerprint: None }, 4, None))),
             (&grows, mysql, 0, &served_name(&own), 4, false, Ok((served(), 4, None))),
+            (&shortens, mysql, 0, &name, 4, false, Ok((Numbering::Source, 4, None))),
+            (&shortens, mariadb, 0, &name, 900, false, Ok((Numbering::Source, 4, Some(Target::Source(900))))),
         ] {
             let at = FilePosition { file: file.clone(), position };
             let request = ReplicaRequest {
