@@ -544,17 +544,16 @@ impl RouteFeed {
         if let Some(seek) = &mut self.seek {
             let rendered = out.split_off(start);
             let found = seek.pass(rendered, boundary, self.stream.source_position(), out);
-            if let Some(receiver) = found.or_else(|| self.idle.then(|| seek.settle(out)).flatten()) {
+            // Nothing that is still to come can be another place.
+            let is_over = self.idle || seek.is_past(self.stream.source_position());
+            if let Some(receiver) = found.or_else(|| is_over.then(|| seek.settle(out)).flatten()) {
                 let inside = !seek.means_an_end() && (!boundary || receiver.position != seek.position());
                 self.stream.set_served_position(receiver);
                 self.seek = None;
                 let found = self.returned.take().map_or(Ok(()), |returned| returned.found(inside));
                 found.inspect_err(|_| out.truncate(start))?;
-            } else {
-                let source = self.stream.source_position();
-                if self.idle || seek.is_past(source) {
-                    return Err(Fault::new(Code::ReplicaPosition, seek.missed(source)));
-                }
+            } else if is_over {
+                return Err(Fault::new(Code::ReplicaPosition, seek.missed(self.stream.source_position())));
             }
         }
         Ok(())

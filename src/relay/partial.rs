@@ -241,6 +241,16 @@ impl Arrival {
                     }
                     self.stream.format = Some(out[index].clone());
                 }
+                // Of the file's head, which a receiver that is further in the file must not count either. It makes no use of the first, and
+                // counts no FORMAT_DESCRIPTION of this kind.
+                EventType::BINLOG_CHECKPOINT if self.is_behind(&out[index]) => {
+                    if let Some(format) = &self.stream.format {
+                        out[index] = for_mid_file(format, false);
+                    }
+                }
+                EventType::START_ENCRYPTION if self.is_behind(&out[index]) => {
+                    out[index] = out[index].with_header(|header| header.log_pos = 0);
+                }
                 EventType::MARIADB_GTID => {
                     let added = self.decide(&out[index]).inspect_err(|_| out.truncate(index))?;
                     let count = added.len();
@@ -251,6 +261,11 @@ impl Arrival {
             }
         }
         Ok(None)
+    }
+
+    /// Whether the receiver, which was left where it is, is further in the file than the event.
+    fn is_behind(&self, event: &Event) -> bool {
+        self.stream.stays && u64::from(event.header().log_pos) <= self.receiver.position
     }
 
     /// The first ROTATE of the stream leaves the receiver where it is, as long as that is in the file.
@@ -446,6 +461,17 @@ mod tests {
         let mut out = beginning();
         assert_eq!(again.pass(&mut out).ok(), Some(None));
         assert_eq!(Rotate::read(out[0].body()).expect("a ROTATE").position, 2500);
+        // What the source sends of the file's head again is not counted.
+        out.extend(
+            [(EventType::START_ENCRYPTION, 340), (EventType::BINLOG_CHECKPOINT, 380)]
+                .map(|(event_type, end)| event(event_type, end, &[&[0; 21]])),
+        );
+        let mut head = out.split_off(2);
+        assert_eq!(again.pass(&mut head).ok(), Some(None));
+        let at = FilePosition { file: FILE.to_vec(), position: 2500 };
+        let mut receiver = crate::pipeline::coordinates::ReceiverPosition::new(Vendor::MariaDb, at.clone());
+        out.iter().chain(&head).for_each(|event| receiver.receive(event));
+        assert_eq!((receiver.at(), head.len()), (&at, 2));
         // It is lost before a transaction has come: the next stream is told the same.
         again.left(&Progress::of(&ReplicaStart::MariaDbGtid("0-7-1".to_owned())));
         assert_eq!(sent(&mut arrival(&partials, "a", 2500), gtid(2, 0)), Ok(vec!["bin.000007:2000".to_owned()]));
