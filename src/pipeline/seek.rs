@@ -218,8 +218,8 @@ impl Seek {
         let file = String::from_utf8_lossy(&self.file);
         let counted = self.receiver.at().position;
         let what = if self.is_ambiguous {
-            "may be one of two places: a transaction that came out longer than it went in ends there as it was sent, and a later one has \
-             the position inside of it. Point the replica at the end of the transaction in the source's file that it has applied last"
+            "may be one of two places: a transaction that came out longer than it went in ends there as it was sent, or the position \
+             lies inside of a later one. Point the replica at the end of the transaction in the source's file that it has applied last"
         } else {
             "is no place between two events"
         };

@@ -255,9 +255,9 @@ impl RouteFeed {
         self.shares.then_some(&self.rendering)
     }
 
-    /// What the bytes depend on, in a word.
-    pub(super) fn word(&self) -> &str {
-        &self.rendering.word
+    /// See [`Rendering::events`].
+    pub(super) fn events_word(&self) -> &Arc<str> {
+        &self.rendering.events
     }
 
     /// Where the stream stands, if it is a place at which another stream can be joined.

@@ -121,7 +121,7 @@ impl RouteBackend {
     async fn start(&self, request: ReplicaRequest) -> Result<Box<dyn Feed>, Fault> {
         let following = self.core.follow(&request).await?;
         let feed = self.core.open(&request, Asker::Replica).await?;
-        let arrival = Arrival::new(&self.core.partials, self.core.telemetry.route(), &request, feed.word());
+        let arrival = Arrival::new(&self.core.partials, self.core.telemetry.route(), &request, feed.events_word());
         Ok(Box::new(ReplicaFeed::new(Arc::clone(&self.core), request, feed, following, arrival)))
     }
 }
@@ -234,15 +234,14 @@ impl Core {
         let version = version.filter(|_| !matches!(start.numbering, Numbering::Served { .. }));
         let shared = Rendering {
             // What passes through as it is is the same for every version.
-            word: shared_word(
-                &asked.server.word(),
+            events: events_word(
                 &rendering,
                 facts.lower_case_table_names,
                 version.filter(|_| !rules.is_transparent()),
                 flags,
-                &start,
                 request,
-            ) + &semi_sync_word(request, &facts),
+            ),
+            word: shared_word(&asked.server.word(), &start, request) + &semi_sync_word(request, &facts),
             counts: matches!(start.numbering, Numbering::SourcePadded { .. } | Numbering::Served { .. }),
             pads: match start.numbering {
                 Numbering::SourcePadded { replica_server_id } => Some(replica_server_id),
@@ -394,16 +393,20 @@ enum Asker {
     Process,
 }
 
-/// A word that is the same for all streams that are the same from a common place on, but for the server id in pads.
-fn shared_word(
-    source: &str,
+/// A word that is the same for all streams in which one group of the source comes out in the same events.
+fn events_word(
     rendering: &str,
     lower_case_table_names: u8,
     version: Option<u32>,
     flags: u16,
-    start: &Start,
     request: &ReplicaRequest,
-) -> String {
+) -> Arc<str> {
+    let skips = request.replica.skip_replication;
+    format!("{rendering} {lower_case_table_names} {version:?} {flags} {skips}").into()
+}
+
+/// A word that is the same for all streams of the same events that are the same from a common place on, but for the server id in pads.
+fn shared_word(source: &str, start: &Start, request: &ReplicaRequest) -> String {
     let numbering = match start.numbering {
         Numbering::Source => "source",
         Numbering::SourceSteppedBack => "stepped back",
@@ -417,11 +420,7 @@ fn shared_word(
     // What a MariaDB replica set for its source's session, but for where it is.
     let session = request.replica.gtid_variables.iter().filter(|(name, _)| mode == "gtid" && name != CONNECT_STATE);
     let session: Vec<_> = session.map(|(name, value)| format!("{name}={value:?}")).collect();
-    let skips = request.replica.skip_replication;
-    format!(
-        "{source} {rendering} {lower_case_table_names} {version:?} {flags} {numbering} {mode} {skips} {}",
-        session.join(" ")
-    )
+    format!("{source} {numbering} {mode} {}", session.join(" "))
 }
 
 /// Whether the source is to take the proxy for a semi-synchronous replica: the replica is one, and the source knows such.

@@ -27,7 +27,6 @@ use crate::replica::backend::{ReplicaRequest, ReplicaStart};
 
 use super::progress::Progress;
 use super::servers::Known;
-use super::start::LARGEST_POSITION;
 
 /// Replicas that are remembered; beyond it the oldest is forgotten.
 const MAX_RECORDS: usize = 4096;
@@ -68,7 +67,7 @@ type Key = (u32, IpAddr);
 
 #[derive(Debug, Clone)]
 struct Record {
-    /// See [`super::place::Rendering::word`].
+    /// See [`super::place::Rendering::events`].
     word: Arc<str>,
     epoch: u64,
     session: u64,
@@ -198,7 +197,12 @@ struct Begun {
 
 impl Arrival {
     /// `None` where the replica does not go by MariaDB GTID, or does not come back.
-    pub(super) fn new(partials: &Arc<Partials>, route: &str, request: &ReplicaRequest, word: &str) -> Option<Self> {
+    pub(super) fn new(
+        partials: &Arc<Partials>,
+        route: &str,
+        request: &ReplicaRequest,
+        word: &Arc<str>,
+    ) -> Option<Self> {
         let server_id = request.replica.server_id;
         if server_id == 0 || !matches!(request.start, ReplicaStart::MariaDbGtid(_)) {
             return None;
@@ -212,7 +216,7 @@ impl Arrival {
             partials: Arc::clone(partials),
             route: route.to_owned(),
             key: (server_id, request.replica.peer.ip()),
-            word: word.into(),
+            word: Arc::clone(word),
             epoch,
             session,
             receiver: request.receiver.clone(),
@@ -268,11 +272,13 @@ impl Arrival {
         self.stream.stays && u64::from(event.header().log_pos) <= self.receiver.position
     }
 
-    /// The first ROTATE of the stream leaves the receiver where it is, as long as that is in the file.
+    /// The ROTATE that begins the stream leaves the receiver where it is, as long as that is in the file.
     fn rotate(&mut self, event: &mut Event) {
         let Ok(rotate) = Rotate::read(event.body()) else { return };
-        let begins = self.stream.file.is_empty() && event.header().flags & flags::ARTIFICIAL != 0;
         let file = rotate.file.to_vec();
+        // A stream that is asked for again before its first transaction begins once more.
+        let begins = (self.stream.file.is_empty() || self.stream.stays && self.stream.file == file)
+            && event.header().flags & flags::ARTIFICIAL != 0;
         let position = self.receiver.position;
         self.stream.stays = begins && file == self.receiver.file && position > rotate.position;
         if self.stream.stays {
@@ -328,9 +334,8 @@ impl Arrival {
     fn judge(&self, gtid: MariaDbGtidText, start: u64, flags2: u8) -> Verdict {
         let mut state = self.partials.state();
         let epoch = state.epoch;
-        // What a replica says has 32 bits. In another file it takes back by itself what it has.
-        let behind = start > LARGEST_POSITION || self.receiver.position > start;
-        let is_inside = behind && self.receiver.file == self.stream.file;
+        // In another file it takes back by itself what it has.
+        let is_inside = self.receiver.position > start && self.receiver.file == self.stream.file;
         let before =
             state.records.replicas.get(&self.key).filter(|before| before.epoch == epoch && epoch == self.epoch);
         let is_same = before.is_some_and(|before| before.word == self.word && before.doubtful != Some(gtid));
@@ -402,7 +407,7 @@ mod tests {
             flags: 0,
             non_blocking: false,
         };
-        Arrival::new(partials, "r", &request, word).expect("it goes by GTID")
+        Arrival::new(partials, "r", &request, &word.into()).expect("it goes by GTID")
     }
 
     fn beginning() -> Vec<Event> {

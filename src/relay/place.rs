@@ -7,7 +7,9 @@ use crate::pipeline::coordinates::FilePosition;
 /// All that the bytes of a stream depend on, besides the source's file and the replica's server id in pads.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Rendering {
-    /// The source, the rules under it, the replica's dialect, its numbering, and how the source was asked.
+    /// What the events of a group depend on, in a word: the rules, and the replica's dialect.
+    pub(super) events: Arc<str>,
+    /// The source, how it was asked, and the numbering.
     pub(super) word: String,
     /// The bytes also depend on what the receiver has counted.
     pub(super) counts: bool,
@@ -18,7 +20,7 @@ pub(super) struct Rendering {
 impl Rendering {
     /// Whether both streams are the same, but for the server id in pads.
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        self.word == other.word
+        self.word == other.word && self.events == other.events
     }
 }
 

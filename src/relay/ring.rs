@@ -273,7 +273,7 @@ mod tests {
     }
 
     fn rendering(word: &str, counts: bool) -> Rendering {
-        Rendering { word: word.to_owned(), counts, pads: None }
+        Rendering { events: "events".into(), word: word.to_owned(), counts, pads: None }
     }
 
     fn ring(limit: usize) -> Ring {

@@ -29,34 +29,41 @@ pub(super) struct BinlogFile {
     pub(super) length: u64,
 }
 
-/// The files that begin as binlogs do or that nobody can look into, ordered by name and, where the name ends with a number, by that number
-/// (`binlog.999999`, `binlog.1000000`).
+/// The files that begin as binlogs do, ordered by name and, where the name ends with a number, by that number (`binlog.999999`,
+/// `binlog.1000000`). Encrypted ones and such as may not be opened belong to the stream too: what follows them must not go out as if they
+/// were not there. The latter are known by their names: a number of a series of which another file can be read, where there is any.
 pub(super) fn files(directory: &Path) -> Result<Vec<BinlogFile>, Fault> {
     let entries = fs::read_dir(directory).map_err(|error| unreadable(directory, &error))?;
-    let mut files = Vec::new();
+    let (mut files, mut closed) = (Vec::new(), Vec::new());
     for entry in entries {
         let entry = entry.map_err(|error| unreadable(directory, &error))?;
         let path = entry.path();
         let Ok(name) = entry.file_name().into_string() else { continue };
-        if let Some(length) = binlog_length(&path) {
-            files.push(BinlogFile { name, path, length });
+        let Some(length) = fs::metadata(&path).ok().filter(fs::Metadata::is_file).map(|metadata| metadata.len()) else {
+            continue;
+        };
+        match File::open(&path) {
+            Ok(ref file) if begins_as_binlog(file) => files.push(BinlogFile { name, path, length }),
+            Ok(_) => {}
+            Err(_) => closed.push(BinlogFile { name, path, length }),
         }
     }
+    let is_of_series = |name: &str| files.is_empty() || files.iter().any(|file| order(&file.name).0 == order(name).0);
+    closed.retain(|file| is_numbered(&file.name) && is_of_series(&file.name));
+    files.append(&mut closed);
     files.sort_by(|left, right| order(&left.name).cmp(&order(&right.name)));
     Ok(files)
 }
 
-/// The length of a file that belongs to the stream. One that is encrypted, or that may not be opened and has the name of a binlog, does
-/// too: what follows it must not go out as if it was not there.
-fn binlog_length(path: &Path) -> Option<u64> {
-    let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
-    let Ok(mut file) = File::open(path) else {
-        let number = path.extension()?.to_str()?;
-        return (number.len() >= 6 && number.bytes().all(|byte| byte.is_ascii_digit())).then_some(metadata.len());
-    };
+fn begins_as_binlog(mut file: &File) -> bool {
     let mut magic = [0; 4];
-    file.read_exact(&mut magic).ok()?;
-    [FILE_MAGIC, ENCRYPTED_FILE_MAGIC].contains(&magic).then_some(metadata.len())
+    file.read_exact(&mut magic).is_ok() && [FILE_MAGIC, ENCRYPTED_FILE_MAGIC].contains(&magic)
+}
+
+/// Whether the name ends as those of binlogs do.
+fn is_numbered(name: &str) -> bool {
+    name.rsplit_once('.')
+        .is_some_and(|(_, number)| number.len() >= 6 && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Base name, number behind the last point, whole name.

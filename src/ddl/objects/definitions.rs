@@ -71,10 +71,7 @@ impl Parser<'_> {
             last = Some(self.name_ahead()).filter(|_| self.peek().is_name());
             let token = self.take();
             if token.keyword == K::DEFAULT || (token.is_symbol(b':') && self.accept_symbol(b'=')) {
-                // MariaDB 11.8: the value may be a query.
-                let value = self.peek();
-                self.body_opaque |=
-                    !matches!(value.kind, TokenKind::Number | TokenKind::String) && value.keyword != K::NULL;
+                self.body_opaque |= !self.is_plain_default();
             }
             match token.kind {
                 TokenKind::Symbol(b'(') => open += 1,
@@ -88,6 +85,18 @@ impl Parser<'_> {
         if open > 0 {
             self.doubt("a parenthesis is not closed");
         }
+    }
+
+    /// What follows DEFAULT in a list of parameters: a literal, and nothing after `COLLATE DEFAULT`. In MariaDB 11.8 it may be a query.
+    fn is_plain_default(&mut self) -> bool {
+        let signed = self.peek().is_symbol(b'-') || self.peek().is_symbol(b'+');
+        let value = self.peek_at(usize::from(signed));
+        let is_literal = matches!(value.kind, TokenKind::Number | TokenKind::String)
+            || value.keyword == K::NULL
+            || self.is_text(value, "TRUE")
+            || self.is_text(value, "FALSE");
+        let end = self.peek_at(if is_literal { usize::from(signed) + 1 } else { 0 });
+        end.is_symbol(b',') || end.is_symbol(b')')
     }
 
     /// `RETURNS STRING SONAME 'file'`.

@@ -173,7 +173,7 @@ impl Parser<'_> {
                 self.doubt("a table's name has more than two parts");
                 continue;
             };
-            match self.lookup(scope, database, name) {
+            match self.lookup_target(scope, database, name) {
                 Some(entry) => {
                     found.extend(entry.object);
                     // A name that stands for the table itself is a mention of it; an alias is not.

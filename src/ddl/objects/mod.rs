@@ -363,6 +363,14 @@ impl<'a> Parser<'a> {
         text
     }
 
+    /// The database of a name that has none: its owner's, or the session's.
+    fn default_database(&self, owner: Option<usize>) -> &str {
+        match owner {
+            Some(owner) => self.objects.get(owner).map_or("", |owner| &owner.database),
+            None => self.context.default_database,
+        }
+    }
+
     /// Notes an object and gives its index. `owner` lends its database to a name that has none.
     pub(super) fn object(
         &mut self,
@@ -376,10 +384,9 @@ impl<'a> Parser<'a> {
             self.give_up("it names more objects than the proxy looks at");
         }
         let inherits = owner.or(self.body_of).filter(|_| database.is_none());
-        let database_text = match (database, inherits) {
-            (Some(database), _) => self.decoded(database),
-            (None, Some(owner)) => self.objects.get(owner).map(|owner| owner.database.clone()).unwrap_or_default(),
-            (None, None) => self.context.default_database.to_owned(),
+        let database_text = match database {
+            Some(database) => self.decoded(database),
+            None => self.default_database(inherits).to_owned(),
         };
         let name_text = self.decoded(name);
         // `#mysql50#` marks the name of a file from before MySQL 5.1, which can be longer.

@@ -199,44 +199,60 @@ impl Parser<'_> {
 
     /// The entry that a qualifier means, looking outwards from `scope`.
     pub(super) fn lookup(&mut self, scope: usize, database: Option<Name>, table: Name) -> Option<Entry> {
+        let named = database.map(|database| self.decoded(database));
         let mut next_scope = Some(scope);
         while let Some(scope) = next_scope.and_then(|index| self.scopes.scopes.get(index).copied()) {
             self.scopes.steps += 1;
-            let mut next = scope.last_entry;
-            // Where the server tells `s` from `S` both can be there.
-            let mut but_for_case = None;
-            while let Some(entry) = next.and_then(|index| self.scopes.entries.get(index).copied()) {
-                self.scopes.steps += 1;
-                let found = match (entry.alias, entry.name) {
-                    (Some(alias), _) => database.is_none() && self.same(alias, table),
-                    (None, Some(name)) => {
-                        self.same(name, table)
-                            && database.is_none_or(|database| {
-                                entry.object.and_then(|object| self.objects.get(object)).is_some_and(|object| {
-                                    self.rules
-                                        .charset
-                                        .decode(&self.unquoted(database))
-                                        .is_some_and(|name| name.eq_ignore_ascii_case(&object.database))
-                                })
-                            })
-                    }
-                    (None, None) => false,
-                };
-                if found {
-                    let known = entry.alias.or(entry.name);
-                    if known.is_some_and(|known| self.unquoted(known) == self.unquoted(table)) {
-                        return Some(entry);
-                    }
-                    but_for_case = but_for_case.or(Some(entry));
-                }
-                next = entry.previous;
-            }
-            if but_for_case.is_some() {
-                return but_for_case;
+            let entry = self.entry_called(scope, table, |parser, entry| match entry.alias {
+                Some(_) => named.is_none(),
+                None => named.as_ref().is_none_or(|named| parser.is_of_database(entry, named)),
+            });
+            if entry.is_some() {
+                return entry;
             }
             next_scope = scope.parent;
         }
         None
+    }
+
+    /// The entry of `scope` that the list of a DELETE of several tables means: an alias, or a table of the named or else the default
+    /// database (`multi_delete_match_rev_table`, `sql_parse.cc`).
+    pub(super) fn lookup_target(&mut self, scope: usize, database: Option<Name>, table: Name) -> Option<Entry> {
+        let of_alias = database.is_none();
+        let database = match database {
+            Some(database) => self.decoded(database),
+            None => self.default_database(self.body_of).to_owned(),
+        };
+        let scope = self.scopes.scopes.get(scope).copied()?;
+        self.entry_called(scope, table, |parser, entry| match entry.alias {
+            Some(_) => of_alias,
+            None => parser.is_of_database(entry, &database),
+        })
+    }
+
+    /// The entry of `scope` that has this name and is a fitting one. Where the server tells `s` from `S` both can be there: then the one
+    /// that is written alike.
+    fn entry_called(&mut self, scope: Scope, table: Name, fits: impl Fn(&Self, &Entry) -> bool) -> Option<Entry> {
+        let mut next = scope.last_entry;
+        let mut but_for_case = None;
+        while let Some(entry) = next.and_then(|index| self.scopes.entries.get(index).copied()) {
+            self.scopes.steps += 1;
+            if let Some(known) = entry.alias.or(entry.name).filter(|known| self.same(*known, table))
+                && fits(self, &entry)
+            {
+                if self.unquoted(known) == self.unquoted(table) {
+                    return Some(entry);
+                }
+                but_for_case = but_for_case.or(Some(entry));
+            }
+            next = entry.previous;
+        }
+        but_for_case
+    }
+
+    fn is_of_database(&self, entry: &Entry, database: &str) -> bool {
+        let object = entry.object.and_then(|object| self.objects.get(object));
+        object.is_some_and(|object| object.database.eq_ignore_ascii_case(database))
     }
 
     /// Every alias and every common table expression.
