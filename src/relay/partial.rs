@@ -477,6 +477,11 @@ mod tests {
         let mut receiver = crate::pipeline::coordinates::ReceiverPosition::new(Vendor::MariaDb, at.clone());
         out.iter().chain(&head).for_each(|event| receiver.receive(event));
         assert_eq!((receiver.at(), head.len()), (&at, 2));
+        // The source is asked again before a transaction has come: the receiver stays where it is.
+        let mut anew = beginning();
+        assert_eq!(again.pass(&mut anew).ok(), Some(None));
+        anew.iter().for_each(|event| receiver.receive(event));
+        assert_eq!(receiver.at(), &at);
         // It is lost before a transaction has come: the next stream is told the same.
         again.left(&Progress::of(&ReplicaStart::MariaDbGtid("0-7-1".to_owned())));
         assert_eq!(sent(&mut arrival(&partials, "a", 2500), gtid(2, 0)), Ok(vec!["bin.000007:2000".to_owned()]));

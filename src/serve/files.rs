@@ -48,11 +48,16 @@ pub(super) fn files(directory: &Path) -> Result<Vec<BinlogFile>, Fault> {
             Err(_) => closed.push(BinlogFile { name, path, length }),
         }
     }
+    Ok(with_closed(files, closed))
+}
+
+/// The files of the stream in order, of those that are binlogs and those that cannot be opened.
+fn with_closed(mut files: Vec<BinlogFile>, mut closed: Vec<BinlogFile>) -> Vec<BinlogFile> {
     let is_of_series = |name: &str| files.is_empty() || files.iter().any(|file| order(&file.name).0 == order(name).0);
     closed.retain(|file| is_numbered(&file.name) && is_of_series(&file.name));
     files.append(&mut closed);
     files.sort_by(|left, right| order(&left.name).cmp(&order(&right.name)));
-    Ok(files)
+    files
 }
 
 fn begins_as_binlog(mut file: &File) -> bool {
@@ -237,5 +242,23 @@ mod tests {
         let fault = reader(&next.expect("the second file")).expect_err("encrypted");
         assert_eq!(fault.code, Code::FileEncrypted);
         assert!(fault.message.contains("binlog.000002"), "{fault}");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_belongs_to_the_series_of_its_name() {
+        let all = |names: &[&str]| -> Vec<_> {
+            let file = |name: &&str| BinlogFile { name: (*name).to_owned(), path: PathBuf::new(), length: 0 };
+            names.iter().map(file).collect()
+        };
+        for (readable, closed, expected) in [
+            (
+                &["b.000001", "b.000003"][..],
+                &["core.123456", "b.000002", "b.index"][..],
+                &["b.000001", "b.000002", "b.000003"][..],
+            ),
+            (&[], &["b.000002", "b.000001", "b.index"], &["b.000001", "b.000002"]),
+        ] {
+            assert_eq!(with_closed(all(readable), all(closed)), all(expected));
+        }
     }
 }
