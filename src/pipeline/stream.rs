@@ -92,6 +92,8 @@ pub struct Stream {
     format: Option<FormatDescription>,
     checksum: ChecksumAlgorithm,
     source: FilePosition,
+    /// Where in the source's file the event at hand begins. It may be behind what the source left out.
+    event_start: u64,
     /// Where in the source's file the group at hand begins: from there on a replica under other rules goes on.
     group_start: u64,
     group: Group,
@@ -141,6 +143,7 @@ impl Stream {
             numberer: Numberer::new(options.numbering, receiver),
             format: None,
             checksum: options.checksum,
+            event_start: options.start.position,
             group_start: options.start.position,
             source: options.start,
             group: Group::default(),
@@ -251,13 +254,15 @@ impl Stream {
         if let Some(stop) = &self.stopped {
             return Err(stop.clone());
         }
-        let begun = self.source.position;
-        if self.group.is_closed() {
-            self.group_start = begun;
+        let begins_group = self.group.is_closed();
+        self.event_start = self.source.position;
+        let taken = self.take(raw, out);
+        if begins_group {
+            self.group_start = self.event_start;
         }
-        self.take(raw, out).map(|()| Step { boundary: self.group.is_closed() && !self.owes() }).map_err(|error| {
+        taken.map(|()| Step { boundary: self.group.is_closed() && !self.owes() }).map_err(|error| {
             // A ROTATE changes the file only when nothing is wrong with it.
-            let at = FilePosition { file: self.source.file.clone(), position: begun };
+            let at = FilePosition { file: self.source.file.clone(), position: self.event_start };
             let group = match self.group_start {
                 start if start == at.position => String::new(),
                 start => format!(" (its transaction begins at {start})"),
@@ -383,6 +388,8 @@ impl Stream {
             let (event_type, log_pos) = (header.event_type, header.log_pos);
             return Err(StreamError::Jump { event_type, log_pos, expected: end });
         }
+        let start = position.saturating_sub(header.event_length.into());
+        self.event_start = self.event_start.max(start);
         self.source.position = position;
         Ok(())
     }
