@@ -44,7 +44,7 @@ pub use identity::{Identities, Lease};
 use index::Index;
 pub use journal::RouteJournal;
 use last_facts::LastFacts;
-use lasting::has_end;
+use lasting::stands_alone;
 use log_end::LogEnd;
 pub use partial::Partials;
 use partial::{Arrival, Return};
@@ -260,7 +260,7 @@ impl Core {
             facts,
             questions: Arc::clone(&self.questions),
             rendering: Arc::new(shared),
-            shares: !has_end(request),
+            shares: !stands_alone(request),
             source_name: self.source_name.clone(),
             events,
             opened,
@@ -415,7 +415,7 @@ fn shared_word(source: &str, start: &Start, request: &ReplicaRequest) -> String 
     };
     let mode = match start.dump {
         DumpStart::FilePosition { .. } => "file",
-        DumpStart::GtidSet(_) | DumpStart::MariaDbGtid => "gtid",
+        DumpStart::GtidSet { .. } | DumpStart::MariaDbGtid => "gtid",
     };
     // What a MariaDB replica set for its source's session, but for where it is.
     let session = request.replica.gtid_variables.iter().filter(|(name, _)| mode == "gtid" && name != CONNECT_STATE);

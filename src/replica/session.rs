@@ -294,14 +294,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
             },
             code::BINLOG_DUMP_GTID => match BinlogDumpGtid::read(body) {
                 Ok(dump) => {
-                    // Servers begin at a file that is named, whatever the set; with an empty one nothing else is meant.
-                    let start = if dump.is_empty && !dump.file.is_empty() {
-                        let receiver = FilePosition { file: dump.file, position: dump.position };
-                        (ReplicaStart::FilePosition(receiver.clone()), receiver)
+                    let receiver = FilePosition { file: dump.file, position: dump.position };
+                    // With an empty set nothing is meant but the place.
+                    let start = if dump.is_empty && !receiver.file.is_empty() {
+                        ReplicaStart::FilePosition(receiver.clone())
                     } else {
-                        (ReplicaStart::MySqlGtid(dump.set), FilePosition::default())
+                        ReplicaStart::MySqlGtid(dump.set)
                     };
-                    self.dump(start, dump.flags, dump.server_id, ending).await
+                    self.dump((start, receiver), dump.flags, dump.server_id, ending).await
                 }
                 Err(error) => self.malformed(&error).await,
             },
