@@ -84,6 +84,13 @@ async fn a_source_as_it_should_be_passes_in_every_version() {
         let text = check.run(&["--route", "shop"]).await;
         let text = String::from_utf8(text.stdout).expect("UTF-8");
         assert!(text.contains("2 tables are selected") && text.contains("\npassed: "), "{text}");
+        let made =
+            server.value("SELECT DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = 'shop'");
+        let made = format!(" COLLATE {};", made.await);
+        assert!(
+            text.contains("made by hand at replicas: CREATE DATABASE IF NOT EXISTS `shop_cn`") && text.contains(&made),
+            "{text}"
+        );
     }
 }
 

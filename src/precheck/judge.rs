@@ -1,6 +1,6 @@
 //! What the observations mean for a route.
 
-use super::{Finding, Item, Observed, ServerIdBlock, Table, names, outside};
+use super::{Finding, Item, Observed, ServerIdBlock, Table, databases, names, outside};
 use crate::{
     binlog::ChecksumAlgorithm,
     fault::Code,
@@ -57,6 +57,7 @@ pub fn judge(observed: &Observed, rules: &RuleSet, block: &ServerIdBlock) -> Vec
                 Item::NameCase => names::name_case(observed, rules),
                 Item::NewNames => names::new_names(observed, rules),
                 Item::Objects => objects(observed, rules),
+                Item::ReplicaDatabases => databases::judge(observed, rules),
                 Item::Engines => engines(observed, rules),
                 Item::ForeignKeys => outside::judge_foreign_keys(observed, rules),
                 Item::ViewsTriggers => outside::judge_detours(observed, rules),

@@ -2,6 +2,7 @@
 //!
 //! Everything is asked first ([`observe`]) and judged then ([`judge`]), without a server.
 
+mod databases;
 mod failover;
 mod grants;
 mod judge;
@@ -12,6 +13,7 @@ mod report;
 
 use std::{collections::BTreeSet, ops::Range};
 
+pub use databases::Defaults;
 pub use grants::Grants;
 pub use judge::judge;
 pub use observe::{Observed, RegisteredReplica, Table, observe};

@@ -1,8 +1,9 @@
 //! What is asked of the source: a handful of statements.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Grants;
+use super::databases::{self, Defaults};
 use super::outside::{self, Detour, ForeignKey};
 use crate::{
     pipeline::rules::{RuleSet, SYSTEM_SCHEMAS},
@@ -51,6 +52,8 @@ pub struct Observed {
     pub semi_sync_clients: Option<u32>,
     /// The databases that the account may see.
     pub databases: Result<Vec<String>, String>,
+    /// What tables take from those of them that the route touches.
+    pub defaults: Result<BTreeMap<String, Defaults>, String>,
     /// The tables of databases that the route touches; all that are not the server's own where it selects everything.
     pub tables: Result<Vec<Table>, String>,
     /// The foreign keys of selected tables on tables that are not selected.
@@ -73,15 +76,16 @@ pub async fn observe(endpoint: &Endpoint, rules: &RuleSet) -> Result<Observed, S
         Some(true) => words(semi_sync_clients(&mut client).await)?.ok().flatten(),
         Some(false) | None => None,
     };
-    let databases = words(databases(&mut client).await)?;
-    let (tables, foreign_keys) = match &databases {
+    let databases = words(names(&mut client).await)?;
+    let (defaults, tables, foreign_keys) = match &databases {
         Ok(databases) => {
             let touched: BTreeSet<&String> = databases.iter().filter(|name| rules.database_touched(name)).collect();
             let touched: Vec<&String> = touched.into_iter().collect();
             let tables = words(tables(&mut client, &touched).await)?;
-            (tables, words(outside::foreign_keys(&mut client, &touched, &rules).await)?)
+            let defaults = words(databases::defaults(&mut client, &touched).await)?;
+            (defaults, tables, words(outside::foreign_keys(&mut client, &touched, &rules).await)?)
         }
-        Err(refusal) => (Err(refusal.clone()), Err(refusal.clone())),
+        Err(refusal) => (Err(refusal.clone()), Err(refusal.clone()), Err(refusal.clone())),
     };
     let detours = words(outside::detours(&mut client, &facts, &rules).await)?;
     let observed = Observed {
@@ -93,6 +97,7 @@ pub async fn observe(endpoint: &Endpoint, rules: &RuleSet) -> Result<Observed, S
         binlog_filters,
         semi_sync_clients,
         databases,
+        defaults,
         tables,
         foreign_keys,
         detours,
@@ -155,7 +160,7 @@ async fn semi_sync_clients(client: &mut Client) -> Result<Option<u32>, SourceErr
     Ok(answer.text(0, 1).and_then(|number| number.parse().ok()))
 }
 
-async fn databases(client: &mut Client) -> Result<Vec<String>, SourceError> {
+async fn names(client: &mut Client) -> Result<Vec<String>, SourceError> {
     let answer = client.query("SHOW DATABASES").await?;
     Ok((0..answer.rows.len())
         .filter_map(|row| answer.text(row, 0))
@@ -209,6 +214,7 @@ pub(super) mod tests {
             binlog_filters: Ok((Vec::new(), Vec::new())),
             semi_sync_clients: None,
             databases: Ok(databases.into_iter().collect()),
+            defaults: Ok(BTreeMap::new()),
             tables: Ok(tables),
             foreign_keys: Ok(Vec::new()),
             detours: Ok(Vec::new()),

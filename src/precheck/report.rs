@@ -50,6 +50,7 @@ items! {
     NameCase = "name_case", "Names that differ in case only are not mixed up.";
     NewNames = "new_names", "No two tables of the source come under one name.";
     Objects = "objects", "What the route selects is there.";
+    ReplicaDatabases = "replica_databases", "The databases that replicas need, with the source's character sets.";
     Engines = "engines", "The selected tables' engines can be replicated.";
     ForeignKeys = "foreign_keys", "No foreign key changes rows of a selected table with those of one that is not selected.";
     ViewsTriggers = "views_triggers", "No statement changes selected tables through a view or trigger that is not selected.";
