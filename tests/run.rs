@@ -94,7 +94,7 @@ async fn attach(port: u16) -> Result<EventStream, SourceError> {
     // A replica for each route: one and the same must not follow a source by GTID through two routes with different rules.
     let uuid = Uuid::from_u128(port.into());
     let identity = Identity { server_id: 77, uuid, host: "test".to_owned(), port: 0 };
-    let start = DumpStart::of_gtids(Bytes::from(GtidSet::default().encode()));
+    let start = DumpStart::GtidSet(Bytes::from(GtidSet::default().encode()));
     let request = DumpRequest { identity, heartbeat: Duration::from_secs(1), flags: 0, start, session: Vec::new() };
     Client::connect(&endpoint(port, "repl", "secret")).await?.start_dump(request).await
 }

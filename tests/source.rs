@@ -258,7 +258,7 @@ async fn a_gtid_dump_begins_after_what_the_replica_has() {
         let set =
             [&1u64.to_le_bytes()[..], uuid.as_bytes(), &1u64.to_le_bytes(), &1u64.to_le_bytes(), &last.to_le_bytes()];
         let client = connect(&server, "repl", "secret", TlsMode::Preferred).await.expect("logged in");
-        let start = DumpStart::of_gtids(set.concat().into());
+        let start = DumpStart::GtidSet(set.concat().into());
         let mut stream = client.start_dump(request(start)).await.expect("a stream");
         let mut numbers = Vec::new();
         loop {

@@ -13,7 +13,8 @@ use crate::precheck::{self, Item, Report};
 ///
 /// Items: reachable, tls, login, version, replication_privileges, select_privileges, log_bin, binlog_format,
 /// binlog_row_image, binlog_checksum, binlog_filters, compression, server_id, server_id_clash, gtid_mode, semi_sync, origins,
-/// name_case, new_names, objects, engines, foreign_keys, views_triggers, failover (only where the source has such servers).
+/// name_case, new_names, objects, replica_databases, engines, foreign_keys, views_triggers, failover (only where the source
+/// has such servers).
 ///
 /// Exit status: 0 passed (warnings may stand), 1 some item failed, 2 wrong usage or configuration.
 #[derive(Debug, clap::Args)]
@@ -89,4 +90,19 @@ fn ignored(names: &[String]) -> Result<BTreeSet<Item>, Failure> {
         }
     };
     names.iter().map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_names_every_item() {
+        let command = <Arguments as clap::Args>::augment_args(clap::Command::new("check"));
+        let help = command.clone().render_long_help().to_string();
+        let words: BTreeSet<&str> = help.split([' ', ',', '\n']).collect();
+        for item in Item::ALL {
+            assert!(words.contains(item.as_str()), "{item}");
+        }
+    }
 }

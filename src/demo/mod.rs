@@ -177,7 +177,7 @@ async fn replicate(endpoint: Endpoint) -> Result<Teller, Fault> {
     let failed = |error: crate::source::SourceError| error.fault("the proxy");
     let client = Client::connect(&endpoint).await.map_err(failed)?;
     let identity = Identity { server_id: 2, uuid: Uuid::from_u128(2), host: "demo-replica".to_owned(), port: 0 };
-    let start = DumpStart::of_gtids(Bytes::from(GtidSet::default().encode()));
+    let start = DumpStart::GtidSet(Bytes::from(GtidSet::default().encode()));
     let request =
         DumpRequest { identity, heartbeat: Duration::from_secs(5), flags: NON_BLOCKING, start, session: Vec::new() };
     let mut stream = client.start_dump(request).await.map_err(failed)?;

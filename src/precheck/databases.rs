@@ -9,6 +9,9 @@ use crate::pipeline::policy::Choice;
 use crate::pipeline::rules::{RuleSet, Selection};
 use crate::source::{Client, SourceError};
 
+/// Databases that are named in one sentence; more are counted.
+const STATEMENTS_SHOWN: usize = 20;
+
 /// What a CREATE TABLE without a character set takes from its database.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Defaults {
@@ -42,11 +45,13 @@ pub(super) async fn defaults(
 
 pub(super) fn judge(observed: &Observed, rules: &RuleSet) -> Finding {
     const ITEM: Item = Item::ReplicaDatabases;
-    let policy = rules.policy();
-    let is_sent = policy.unsupported == Choice::Forward || policy.allow.contains("create_db");
-    if rules.is_transparent() || is_sent && !policy.deny.contains("create_db") {
-        return Finding::pass(ITEM, "CREATE DATABASE goes out; what the source has now is made by hand or by a dump");
+    const SENT: &str = "CREATE DATABASE goes out; what the source has now comes with the copy of its data";
+    if rules.is_transparent() {
+        return Finding::pass(ITEM, SENT);
     }
+    let policy = rules.policy();
+    let goes_out = policy.unsupported == Choice::Forward || policy.allow.contains("create_db");
+    let is_sent = |old: &str| goes_out && rules.database(old).is_some();
     let (Ok(defaults), Ok(tables)) = (&observed.defaults, &observed.tables) else {
         return Finding::warn(ITEM, "the databases cannot be listed", "GRANT SELECT to the account");
     };
@@ -84,63 +89,71 @@ pub(super) fn judge(observed: &Observed, rules: &RuleSet) -> Finding {
     }
     let statements: Vec<String> = (wanted.iter())
         .filter_map(|(new, by_defaults)| {
-            let Defaults { character_set, collation } = by_defaults.keys().next()?;
+            let (Defaults { character_set, collation }, old) = by_defaults.iter().next()?;
+            if old.iter().all(|old| is_sent(old)) {
+                return None;
+            }
             let name = new.replace('`', "``");
             Some(format!("CREATE DATABASE IF NOT EXISTS `{name}` CHARACTER SET {character_set} COLLATE {collation};"))
         })
         .collect();
-    Finding::pass(
-        ITEM,
-        match statements.as_slice() {
-            [] => "nothing that is selected is there yet".to_owned(),
-            statements => format!("made by hand at replicas: {}", statements.join(" ")),
-        },
-    )
+    match statements.as_slice() {
+        [] if wanted.is_empty() => {
+            Finding::pass(ITEM, "nothing that is selected is there yet, or the account may not see it")
+        }
+        [] => Finding::pass(ITEM, SENT),
+        statements => Finding::pass(ITEM, format!("made by hand at replicas: {}", list_of(statements))),
+    }
+}
+
+/// Statements for copying, up to a number that a screen can take.
+fn list_of(statements: &[String]) -> String {
+    let shown = statements.iter().take(STATEMENTS_SHOWN).cloned().collect::<Vec<_>>().join(" ");
+    match statements.len().saturating_sub(STATEMENTS_SHOWN) {
+        0 => shown,
+        more => format!("{shown} (and {more} more)"),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::rules::tests::rules;
+    use crate::pipeline::policy::Policy;
+    use crate::pipeline::rules::tests::with_policy;
     use crate::precheck::{Status, observe::tests::observed};
 
     #[test]
     fn what_is_to_be_made_at_a_replica_is_told_with_the_defaults_of_the_source() {
-        const LATIN: &str = "latin1_swedish_ci";
-        for (objects, tables, expected) in [
-            (
-                "db shop as cn",
-                &["shop.a"][..],
-                "Pass made by hand at replicas: CREATE DATABASE IF NOT EXISTS `cn` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;",
-            ),
-            (
-                "db shop as cn\ntable crm.t as y.t",
-                &["shop.a", "crm.t", "crm.u"],
-                "Pass made by hand at replicas: CREATE DATABASE IF NOT EXISTS `cn` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin; CREATE DATABASE IF NOT EXISTS `y` CHARACTER SET latin1 COLLATE latin1_swedish_ci;",
-            ),
-            (
-                "db shop\ntable crm.t as shop.crm_t",
-                &["shop.a", "crm.t"],
-                "Warn databases with different defaults come into one: shop from crm (latin1_swedish_ci) and shop (utf8mb4_bin)",
-            ),
-            ("db other", &["shop.a"], "Pass nothing that is selected is there yet"),
-            ("", &["shop.a"], "Pass CREATE DATABASE goes out; what the source has now is made by hand or by a dump"),
+        const CN: &str = "CREATE DATABASE IF NOT EXISTS `cn` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;";
+        const Y: &str = "CREATE DATABASE IF NOT EXISTS `y` CHARACTER SET latin1 COLLATE latin1_swedish_ci;";
+        const MIXED: &str = "shop from crm (latin1_swedish_ci) and shop (utf8mb4_bin)";
+        let defaults = |character_set: &str, collation: &str| Defaults {
+            character_set: character_set.to_owned(),
+            collation: collation.to_owned(),
+        };
+        // Objects; whether CREATE DATABASE is allowed; the source's tables; whether that is a warning, and what it says.
+        for (objects, allowed, tables, (warns, words)) in [
+            ("db shop as cn", false, &["shop.a"][..], (false, format!("replicas: {CN}"))),
+            ("db shop as cn\ntable crm.t as y.t", false, &["shop.a", "crm.t", "crm.u"], (false, format!("{CN} {Y}"))),
+            ("db shop\ntable crm.t as shop.crm_t", false, &["shop.a", "crm.t"], (true, MIXED.to_owned())),
+            ("db shop\ntable crm.t as shop.crm_t", true, &["shop.a", "crm.t"], (true, MIXED.to_owned())),
+            ("db shop as cn", true, &["shop.a"], (false, "CREATE DATABASE goes out".to_owned())),
+            // It stops a route that selects tables of the database only.
+            ("db shop\ntable crm.t as y.t", true, &["shop.a", "crm.t"], (false, format!("replicas: {Y}"))),
+            ("db other", false, &["shop.a"], (false, "or the account may not see it".to_owned())),
         ] {
             let mut observed = observed("8.0.41", &[], tables);
-            let of = |name: &str| match name {
-                "crm" => {
-                    (name.to_owned(), Defaults { character_set: "latin1".to_owned(), collation: LATIN.to_owned() })
-                }
-                _ => (
-                    name.to_owned(),
-                    Defaults { character_set: "utf8mb4".to_owned(), collation: "utf8mb4_bin".to_owned() },
-                ),
+            let of = |name: &String| match name.as_str() {
+                "crm" => (name.clone(), defaults("latin1", "latin1_swedish_ci")),
+                _ => (name.clone(), defaults("utf8mb4", "utf8mb4_bin")),
             };
-            observed.defaults = Ok(observed.databases.iter().flatten().map(|name| of(name)).collect());
-            let rules = if objects.is_empty() { RuleSet::transparent() } else { rules(objects) };
-            let finding = judge(&observed, &rules);
-            assert_eq!(format!("{:?} {}", finding.status, finding.found), expected, "{objects}");
-            assert_eq!(finding.status == Status::Warn, finding.next_step.is_some());
+            observed.defaults = Ok(observed.databases.iter().flatten().map(of).collect());
+            let allow = allowed.then(|| "create_db".to_owned()).into_iter().collect();
+            let finding = judge(&observed, &with_policy(objects, Policy { allow, ..Policy::default() }));
+            assert!(finding.found.contains(&words), "{objects} {allowed}: {finding:?}");
+            assert_eq!((finding.status == Status::Warn, finding.next_step.is_some()), (warns, warns), "{finding:?}");
         }
+        let finding = judge(&observed("8.0.41", &[], &["shop.a"]), &RuleSet::transparent());
+        assert!(finding.found.starts_with("CREATE DATABASE goes out"), "{finding:?}");
     }
 }

@@ -59,6 +59,8 @@ pub(super) struct RouteFeed {
     marks: Option<Marks>,
     /// What the bytes depend on.
     rendering: Arc<Rendering>,
+    /// See [`super::partial::Partials::comes_from`].
+    epoch: u64,
     /// Other replicas may get the same.
     shares: bool,
     /// Time of the FORMAT_DESCRIPTION of the source's file.
@@ -142,6 +144,7 @@ impl RouteFeed {
         Self {
             _upstream: parts.telemetry.upstream(parts.semi_sync),
             rendering: parts.rendering,
+            epoch: 0,
             shares: parts.shares,
             created: 0,
             expected: None,
@@ -255,9 +258,13 @@ impl RouteFeed {
         self.shares.then_some(&self.rendering)
     }
 
-    /// See [`Rendering::events`].
-    pub(super) fn events_word(&self) -> &Arc<str> {
-        &self.rendering.events
+    /// What the events of a group depend on: see [`Rendering::events`] and [`super::partial::Partials::comes_from`].
+    pub(super) fn rendered_as(&self) -> (&Arc<str>, u64) {
+        (&self.rendering.events, self.epoch)
+    }
+
+    pub(super) fn set_epoch(&mut self, epoch: u64) {
+        self.epoch = epoch;
     }
 
     /// Where the stream stands, if it is a place at which another stream can be joined.

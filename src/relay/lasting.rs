@@ -298,9 +298,9 @@ impl LastingFeed {
         self.whole
     }
 
-    /// Whether the stream may come to an end of its own.
+    /// Whether the replica asked for a stream with an end: to the last event there is, or up to a GTID.
     fn may_end(&self) -> bool {
-        stands_alone(&self.request)
+        has_end(&self.request)
     }
 
     /// The stream has ended.
@@ -449,10 +449,9 @@ fn quarrel_pause(taken: u32, chance: f64) -> Duration {
 /// The variable in which MariaDB replicas say where the stream shall end.
 const UNTIL: &str = "slave_until_gtid";
 
-/// Whether a stream is one replica's alone, and not asked for again in its middle: it has an end (the last event there is, or a GTID), or
-/// begins at a file whatever the replica has.
-pub(super) fn stands_alone(request: &ReplicaRequest) -> bool {
-    request.names_file() || request.non_blocking || request.replica.gtid_variables.iter().any(|(name, _)| name == UNTIL)
+/// Whether a replica asked for a stream with an end: to the last event there is, or up to a GTID.
+pub(super) fn has_end(request: &ReplicaRequest) -> bool {
+    request.non_blocking || request.replica.gtid_variables.iter().any(|(name, _)| name == UNTIL)
 }
 
 async fn again(

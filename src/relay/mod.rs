@@ -44,7 +44,7 @@ pub use identity::{Identities, Lease};
 use index::Index;
 pub use journal::RouteJournal;
 use last_facts::LastFacts;
-use lasting::stands_alone;
+use lasting::has_end;
 use log_end::LogEnd;
 pub use partial::Partials;
 use partial::{Arrival, Return};
@@ -121,7 +121,7 @@ impl RouteBackend {
     async fn start(&self, request: ReplicaRequest) -> Result<Box<dyn Feed>, Fault> {
         let following = self.core.follow(&request).await?;
         let feed = self.core.open(&request, Asker::Replica).await?;
-        let arrival = Arrival::new(&self.core.partials, self.core.telemetry.route(), &request, feed.events_word());
+        let arrival = Arrival::new(&self.core.partials, self.core.telemetry.route(), &request, feed.rendered_as());
         Ok(Box::new(ReplicaFeed::new(Arc::clone(&self.core), request, feed, following, arrival)))
     }
 }
@@ -260,7 +260,7 @@ impl Core {
             facts,
             questions: Arc::clone(&self.questions),
             rendering: Arc::new(shared),
-            shares: !stands_alone(request),
+            shares: !has_end(request),
             source_name: self.source_name.clone(),
             events,
             opened,
@@ -290,7 +290,7 @@ impl Core {
             }
         }
         if matches!(request.start, ReplicaStart::MariaDbGtid(_)) {
-            self.partials.comes_from(&Known::of(feed.facts()));
+            feed.set_epoch(self.partials.comes_from(&Known::of(feed.facts())));
         }
         Ok(feed)
     }
@@ -415,7 +415,7 @@ fn shared_word(source: &str, start: &Start, request: &ReplicaRequest) -> String 
     };
     let mode = match start.dump {
         DumpStart::FilePosition { .. } => "file",
-        DumpStart::GtidSet { .. } | DumpStart::MariaDbGtid => "gtid",
+        DumpStart::GtidSet(_) | DumpStart::MariaDbGtid => "gtid",
     };
     // What a MariaDB replica set for its source's session, but for where it is.
     let session = request.replica.gtid_variables.iter().filter(|(name, _)| mode == "gtid" && name != CONNECT_STATE);

@@ -82,13 +82,14 @@ impl Partials {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A GTID stream was opened at a server.
-    pub(super) fn comes_from(&self, server: &Known) {
+    /// A GTID stream was opened at a server. The number changes with the server.
+    pub(super) fn comes_from(&self, server: &Known) -> u64 {
         let mut state = self.state();
         if state.server.as_ref().is_some_and(|before| !before.is_surely(server)) {
             state.epoch += 1;
         }
         state.server = Some(server.clone());
+        state.epoch
     }
 }
 
@@ -196,21 +197,21 @@ struct Begun {
 }
 
 impl Arrival {
-    /// `None` where the replica does not go by MariaDB GTID, or does not come back.
+    /// `None` where the replica does not go by MariaDB GTID, or does not come back. `epoch`: see [`Partials::comes_from`].
     pub(super) fn new(
         partials: &Arc<Partials>,
         route: &str,
         request: &ReplicaRequest,
-        word: &Arc<str>,
+        (word, epoch): (&Arc<str>, u64),
     ) -> Option<Self> {
         let server_id = request.replica.server_id;
         if server_id == 0 || !matches!(request.start, ReplicaStart::MariaDbGtid(_)) {
             return None;
         }
-        let (epoch, session) = {
+        let session = {
             let mut state = partials.state();
             state.sessions += 1;
-            (state.epoch, state.sessions)
+            state.sessions
         };
         Some(Self {
             partials: Arc::clone(partials),
@@ -407,7 +408,8 @@ mod tests {
             flags: 0,
             non_blocking: false,
         };
-        Arrival::new(partials, "r", &request, &word.into()).expect("it goes by GTID")
+        let epoch = partials.state().epoch;
+        Arrival::new(partials, "r", &request, (&word.into(), epoch)).expect("it goes by GTID")
     }
 
     fn beginning() -> Vec<Event> {

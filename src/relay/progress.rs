@@ -1,9 +1,7 @@
 //! What a replica has been sent, as far as it is needed to go on somewhere else.
 
-use uuid::Uuid;
-
-use crate::binlog::{Event, EventType, Gtid, MariaDbGtid, TaggedGtid};
-use crate::gtid::{GtidSet, MariaDbGtidText, MariaDbPosition, Sid};
+use crate::binlog::{Event, EventType, MariaDbGtid};
+use crate::gtid::{GtidSet, MariaDbGtidText, MariaDbPosition, Sid, mysql_gtid};
 use crate::pipeline::coordinates::FilePosition;
 use crate::replica::backend::{ReplicaRequest, ReplicaStart};
 
@@ -47,7 +45,7 @@ impl Progress {
         match (&mut *self, event.event_type()) {
             (Self::MySql { .. }, EventType::GTID | EventType::GTID_TAGGED) => {
                 self.close();
-                match (self, gtid(event)) {
+                match (self, mysql_gtid(event)) {
                     (Self::MySql { open, .. }, Some(gtid)) => *open = Some(gtid),
                     (progress, _) => *progress = Self::Lost,
                 }
@@ -224,7 +222,7 @@ impl Progress {
     pub(super) fn has(&self, event: &Event) -> bool {
         match self {
             Self::MySql { set, .. } if matches!(event.event_type(), EventType::GTID | EventType::GTID_TAGGED) => {
-                gtid(event).is_some_and(|(sid, number)| set.contains(&sid, number))
+                mysql_gtid(event).is_some_and(|(sid, number)| set.contains(&sid, number))
             }
             _ => false,
         }
@@ -273,7 +271,7 @@ impl Advance {
         for event in events {
             match event.event_type() {
                 EventType::GTID | EventType::GTID_TAGGED => {
-                    let Some(gtid) = gtid(event) else { return Self::EachEvent };
+                    let Some(gtid) = mysql_gtid(event) else { return Self::EachEvent };
                     match &mut advance {
                         Self::Nothing => advance = Self::MySql { closed: GtidSet::default(), last: Some(gtid) },
                         Self::MySql { closed, last } => {
@@ -309,16 +307,6 @@ impl Advance {
         }
         advance
     }
-}
-
-/// The GTID of a MySQL source's GTID event.
-fn gtid(event: &Event) -> Option<(Sid, u64)> {
-    if event.event_type() == EventType::GTID_TAGGED {
-        let TaggedGtid { uuid, tag, number, .. } = TaggedGtid::read(event.body()).ok()?;
-        return Some((Sid { uuid, tag }, number));
-    }
-    let gtid = Gtid::read(event.body()).ok()?;
-    Some((Sid { uuid: Uuid::from_bytes(gtid.sid), tag: String::new() }, gtid.gno))
 }
 
 #[cfg(test)]

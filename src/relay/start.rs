@@ -76,13 +76,7 @@ pub(super) fn decide(
     let start = match &request.start {
         ReplicaStart::MySqlGtid(set) => {
             let (numbering, from) = (Numbering::Source, FilePosition::default());
-            let dump = if request.names_file() {
-                let FilePosition { file, position } = request.receiver.clone();
-                DumpStart::GtidSet { set: set.clone(), file, position }
-            } else {
-                DumpStart::of_gtids(set.clone())
-            };
-            return Ok(Start { numbering, dump, from, target: None, served: 0 });
+            return Ok(Start { numbering, dump: DumpStart::GtidSet(set.clone()), from, target: None, served: 0 });
         }
         ReplicaStart::MariaDbGtid(_) => {
             let (numbering, from) = (Numbering::Source, FilePosition::default());

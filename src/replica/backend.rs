@@ -103,20 +103,12 @@ pub struct ReplicaRequest {
     pub replica: ReplicaSession,
     /// Where to begin.
     pub start: ReplicaStart,
-    /// Where the receiver stands, as the dump command says: MariaDB replicas that go by GTID say it besides. MySQL replicas that do name no
-    /// file, but `mysqlbinlog` does: servers begin there, whatever the set says (`Binlog_sender::check_start_file`). Else as `start`.
+    /// Where the receiver stands, as COM_BINLOG_DUMP says: MariaDB replicas that go by GTID say it besides. Else as `start`, or nowhere.
     pub receiver: FilePosition,
     /// The flags of the dump command as they came.
     pub flags: u16,
     /// End with EOF instead of waiting for more (flag 1, or server id 0).
     pub non_blocking: bool,
-}
-
-impl ReplicaRequest {
-    /// Whether a stream by GTID is to begin at the receiver's file, whatever the set says.
-    pub(crate) fn names_file(&self) -> bool {
-        matches!(self.start, ReplicaStart::MySqlGtid(_)) && !self.receiver.file.is_empty()
-    }
 }
 
 /// What is known of a replica when it asks for its stream.

@@ -14,6 +14,7 @@ mod compression;
 mod console;
 mod door;
 mod dump;
+mod excluding;
 mod fault_packet;
 mod framed;
 mod handshake;

@@ -14,6 +14,7 @@ use super::command::{BinlogDump, BinlogDumpGtid, CommandError, RegisterSlave, co
 use super::console::{Console, Surroundings, is_served};
 use super::door::let_in;
 use super::dump::{DumpEnd, Plan, ended, stream};
+use super::excluding::Excluding;
 use super::fault_packet::{ErrorStyle, LONG_ERROR_TEXT, SHORT_ERROR_TEXT, error_text, fatal_number, fault_packet};
 use super::handshake::{EOF_PACKET, err_packet, ok_packet};
 use super::heartbeat::Layout;
@@ -26,6 +27,7 @@ use super::variables::SKIP_REPLICATION;
 use super::{Listener, ReplicaRequest, ReplicaSession, ReplicaStart};
 use crate::binlog::{ChecksumAlgorithm, ServerVersion, Vendor};
 use crate::fault::{Code, Fault};
+use crate::gtid::GtidSet;
 use crate::pipeline::coordinates::FilePosition;
 use crate::source::SourceFacts;
 use crate::telemetry::{Escaped, SessionIdentity};
@@ -288,20 +290,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
                         Some(state) => ReplicaStart::MariaDbGtid(state),
                         None => ReplicaStart::FilePosition(receiver.clone()),
                     };
-                    self.dump((start, receiver), dump.flags, dump.server_id, ending).await
+                    self.dump(Asked { start, receiver, excluded: None }, dump.flags, dump.server_id, ending).await
                 }
                 Err(error) => self.malformed(&error).await,
             },
             code::BINLOG_DUMP_GTID => match BinlogDumpGtid::read(body) {
                 Ok(dump) => {
-                    let receiver = FilePosition { file: dump.file, position: dump.position };
-                    // With an empty set nothing is meant but the place.
-                    let start = if dump.is_empty && !receiver.file.is_empty() {
-                        ReplicaStart::FilePosition(receiver.clone())
+                    // Servers begin at a file that is named and leave out what is in the set (`Binlog_sender::check_start_file`): so programs ask
+                    // that read files. Who stays is sent all that he lacks.
+                    let reads = !dump.file.is_empty() && (dump.is_empty || is_non_blocking(dump.flags, dump.server_id));
+                    let asked = if reads {
+                        let at = FilePosition { file: dump.file, position: dump.position };
+                        let excluded = GtidSet::decode(&dump.set).ok().filter(|_| !dump.is_empty);
+                        Asked { start: ReplicaStart::FilePosition(at.clone()), receiver: at, excluded }
                     } else {
-                        ReplicaStart::MySqlGtid(dump.set)
+                        let start = ReplicaStart::MySqlGtid(dump.set);
+                        Asked { start, receiver: FilePosition::default(), excluded: None }
                     };
-                    self.dump((start, receiver), dump.flags, dump.server_id, ending).await
+                    self.dump(asked, dump.flags, dump.server_id, ending).await
                 }
                 Err(error) => self.malformed(&error).await,
             },
@@ -440,7 +446,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
 
     async fn dump(
         &mut self,
-        (start, receiver): (ReplicaStart, FilePosition),
+        Asked { start, receiver, excluded }: Asked,
         flags: u16,
         server_id: u32,
         ending: &watch::Receiver<bool>,
@@ -496,9 +502,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
         if replica.semi_sync {
             telemetry.acknowledges();
         }
-        let non_blocking = flags & dump_flag::NON_BLOCK != 0 || server_id == 0;
+        let non_blocking = is_non_blocking(flags, server_id);
         let request = ReplicaRequest { replica, start, receiver, non_blocking, flags };
-        let outcome = self.open_and_stream(request.clone(), &plan, &telemetry, ending).await;
+        let outcome = self.open_and_stream(request.clone(), excluded, &plan, &telemetry, ending).await;
         match outcome {
             Ok(DumpEnd::Complete) => {
                 self.guard.update(|attached| attached.state = SessionState::Asking);
@@ -526,6 +532,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
     async fn open_and_stream(
         &mut self,
         request: ReplicaRequest,
+        excluded: Option<GtidSet>,
         plan: &Plan,
         telemetry: &crate::telemetry::SessionTelemetry,
         ending: &watch::Receiver<bool>,
@@ -545,6 +552,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
                 return Err(fault);
             }
         };
+        if let Some(set) = excluded {
+            feed = Box::new(Excluding::new(feed, set));
+        }
         self.guard.update(|attached| attached.state = SessionState::Streaming);
         let sequence = self.packets.sequence();
         let limits = &self.listener.config.limits;
@@ -561,11 +571,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
     }
 }
 
+/// What a dump command asks for.
+struct Asked {
+    start: ReplicaStart,
+    /// See [`ReplicaRequest::receiver`].
+    receiver: FilePosition,
+    /// Transactions that are left out besides.
+    excluded: Option<GtidSet>,
+}
+
+/// Whether a stream ends where there is nothing more.
+fn is_non_blocking(flags: u16, server_id: u32) -> bool {
+    flags & dump_flag::NON_BLOCK != 0 || server_id == 0
+}
+
 /// A start for log lines.
 fn describe(start: &ReplicaStart) -> String {
     match start {
         ReplicaStart::FilePosition(at) => Escaped(&at.to_string()).to_string(),
-        ReplicaStart::MySqlGtid(set) => match crate::gtid::GtidSet::decode(set) {
+        ReplicaStart::MySqlGtid(set) => match GtidSet::decode(set) {
             Ok(set) => format!("GTID {}", Escaped(&set.to_string())),
             Err(error) => format!("GTID ({error})"),
         },

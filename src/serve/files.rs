@@ -29,46 +29,38 @@ pub(super) struct BinlogFile {
     pub(super) length: u64,
 }
 
-/// The files that begin as binlogs do, ordered by name and, where the name ends with a number, by that number (`binlog.999999`,
-/// `binlog.1000000`). Encrypted ones and such as may not be opened belong to the stream too: what follows them must not go out as if they
-/// were not there. The latter are known by their names: a number of a series of which another file can be read, where there is any.
+/// The files that begin as binlogs do or that nobody can look into, ordered by name and, where the name ends with a number, by that number
+/// (`binlog.999999`, `binlog.1000000`).
 pub(super) fn files(directory: &Path) -> Result<Vec<BinlogFile>, Fault> {
     let entries = fs::read_dir(directory).map_err(|error| unreadable(directory, &error))?;
-    let (mut files, mut closed) = (Vec::new(), Vec::new());
+    let mut files = Vec::new();
     for entry in entries {
         let entry = entry.map_err(|error| unreadable(directory, &error))?;
         let path = entry.path();
         let Ok(name) = entry.file_name().into_string() else { continue };
-        let Some(length) = fs::metadata(&path).ok().filter(fs::Metadata::is_file).map(|metadata| metadata.len()) else {
-            continue;
-        };
-        match File::open(&path) {
-            Ok(ref file) if begins_as_binlog(file) => files.push(BinlogFile { name, path, length }),
-            Ok(_) => {}
-            Err(_) => closed.push(BinlogFile { name, path, length }),
+        if let Some(length) = binlog_length(&name, &path) {
+            files.push(BinlogFile { name, path, length });
         }
     }
-    Ok(with_closed(files, closed))
-}
-
-/// The files of the stream in order, of those that are binlogs and those that cannot be opened.
-fn with_closed(mut files: Vec<BinlogFile>, mut closed: Vec<BinlogFile>) -> Vec<BinlogFile> {
-    let is_of_series = |name: &str| files.is_empty() || files.iter().any(|file| order(&file.name).0 == order(name).0);
-    closed.retain(|file| is_numbered(&file.name) && is_of_series(&file.name));
-    files.append(&mut closed);
     files.sort_by(|left, right| order(&left.name).cmp(&order(&right.name)));
-    files
+    Ok(files)
 }
 
-fn begins_as_binlog(mut file: &File) -> bool {
+/// The length of a file that belongs to the stream. One that is encrypted, or that may not be opened and has the name of a binlog, does
+/// too: what follows it must not go out as if it was not there.
+fn binlog_length(name: &str, path: &Path) -> Option<u64> {
+    let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
+    let Ok(mut file) = File::open(path) else { return is_name_of_binlog(name).then_some(metadata.len()) };
     let mut magic = [0; 4];
-    file.read_exact(&mut magic).is_ok() && [FILE_MAGIC, ENCRYPTED_FILE_MAGIC].contains(&magic)
+    file.read_exact(&mut magic).ok()?;
+    [FILE_MAGIC, ENCRYPTED_FILE_MAGIC].contains(&magic).then_some(metadata.len())
 }
 
-/// Whether the name ends as those of binlogs do.
-fn is_numbered(name: &str) -> bool {
-    name.rsplit_once('.')
-        .is_some_and(|(_, number)| number.len() >= 6 && number.bytes().all(|byte| byte.is_ascii_digit()))
+/// Whether a file that nobody can look into is taken for a binlog. A server that crashed leaves a `core.123456` beside them.
+fn is_name_of_binlog(name: &str) -> bool {
+    name.rsplit_once('.').is_some_and(|(base, number)| {
+        base != "core" && number.len() >= 6 && number.bytes().all(|byte| byte.is_ascii_digit())
+    })
 }
 
 /// Base name, number behind the last point, whole name.
@@ -245,20 +237,15 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_opened_belongs_to_the_series_of_its_name() {
-        let all = |names: &[&str]| -> Vec<_> {
-            let file = |name: &&str| BinlogFile { name: (*name).to_owned(), path: PathBuf::new(), length: 0 };
-            names.iter().map(file).collect()
-        };
-        for (readable, closed, expected) in [
-            (
-                &["b.000001", "b.000003"][..],
-                &["core.123456", "b.000002", "b.index"][..],
-                &["b.000001", "b.000002", "b.000003"][..],
-            ),
-            (&[], &["b.000002", "b.000001", "b.index"], &["b.000001", "b.000002"]),
+    fn a_file_that_cannot_be_opened_is_known_by_its_name() {
+        for (name, expected) in [
+            ("binlog.000001", true),
+            ("a.b.1000000", true),
+            ("binlog.index", false),
+            ("b.00001", false),
+            ("core.123456", false),
         ] {
-            assert_eq!(with_closed(all(readable), all(closed)), all(expected));
+            assert_eq!(is_name_of_binlog(name), expected, "{name}");
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::binlog::{ChecksumAlgorithm, Event, EventType, Gtid, Header, MariaDbGtid, TaggedGtid, flags};
+use crate::binlog::{ChecksumAlgorithm, Event, EventType, Header, MariaDbGtid, flags};
 use crate::fault::{Code, Fault};
-use crate::gtid::{GtidSet, MariaDbGtidText, MariaDbPosition, Sid};
+use crate::gtid::{GtidSet, MariaDbGtidText, MariaDbPosition, mysql_gtid};
 use crate::replica::ReplicaSession;
 
 /// What a replica has already: groups of these are left out.
@@ -19,17 +19,8 @@ impl Known {
     /// Whether the group that this GTID event begins is left out; `None` for other events.
     pub(super) fn leaves_out(&mut self, event: &Event) -> Result<Option<bool>, Fault> {
         let leaves_out = match event.event_type() {
-            EventType::GTID => match (self, Gtid::read(event.body())) {
-                (Self::MySql(set), Ok(gtid)) => {
-                    let sid = Sid { uuid: uuid::Uuid::from_bytes(gtid.sid), tag: String::new() };
-                    set.contains(&sid, gtid.gno)
-                }
-                _ => false,
-            },
-            EventType::GTID_TAGGED => match (self, TaggedGtid::read(event.body())) {
-                (Self::MySql(set), Ok(TaggedGtid { uuid, tag, number, .. })) => {
-                    set.contains(&Sid { uuid, tag }, number)
-                }
+            EventType::GTID | EventType::GTID_TAGGED => match (self, mysql_gtid(event)) {
+                (Self::MySql(set), Some((sid, number))) => set.contains(&sid, number),
                 _ => false,
             },
             EventType::MARIADB_GTID => match (self, MariaDbGtid::read(event.body())) {

@@ -6,7 +6,6 @@ use super::known::{Known, MariaDbStart, refused};
 use crate::binlog::{Event, EventType, FileError};
 use crate::fault::{Code, Fault};
 use crate::gtid::{GtidSet, MariaDbGtidText, MariaDbPosition};
-use crate::pipeline::coordinates::FilePosition;
 use crate::replica::{ReplicaRequest, ReplicaStart};
 
 /// PREVIOUS_GTIDS and GTID_LIST are the second event of a file; MariaDB's START_ENCRYPTION may stand before it.
@@ -19,41 +18,33 @@ const MISSING_LIMIT: usize = 1000;
 pub(super) fn place(all: &[BinlogFile], request: &ReplicaRequest) -> Result<(BinlogFile, u64, Known), Fault> {
     let position_fault = |message: String| Fault::new(Code::ReplicaPosition, message);
     let first = all.first().ok_or_else(|| position_fault("there is no binlog file any more".to_owned()))?;
-    let by_position = |at: &FilePosition| {
-        let name = String::from_utf8_lossy(&at.file);
-        let file = if at.file.is_empty() { Some(first) } else { all.iter().find(|file| file.name == name) };
-        let Some(file) = file else {
-            return Err(position_fault(format!(
-                "Could not find first log file name in binary log index file: there is no {name:?}; the files are {:?} to {:?}",
-                first.name,
-                all.last().map_or("", |file| &file.name)
-            )));
-        };
-        if at.position < FIRST_POSITION {
-            return Err(position_fault(format!(
-                "Client requested master to start replication from impossible position: {name}:{}",
-                at.position
-            )));
-        }
-        if at.position > file.length {
-            return Err(position_fault(format!(
-                "Client requested master to start replication from position > file size: {name}:{} of {}",
-                at.position, file.length
-            )));
-        }
-        Ok((file.clone(), at.position))
-    };
     match &request.start {
         ReplicaStart::FilePosition(at) => {
-            let (file, position) = by_position(at)?;
-            Ok((file, position, Known::Nothing))
+            let name = String::from_utf8_lossy(&at.file);
+            let file = if at.file.is_empty() { Some(first) } else { all.iter().find(|file| file.name == name) };
+            let Some(file) = file else {
+                return Err(position_fault(format!(
+                    "Could not find first log file name in binary log index file: there is no {name:?}; the files are {:?} to {:?}",
+                    first.name,
+                    all.last().map_or("", |file| &file.name)
+                )));
+            };
+            if at.position < FIRST_POSITION {
+                return Err(position_fault(format!(
+                    "Client requested master to start replication from impossible position: {name}:{}",
+                    at.position
+                )));
+            }
+            if at.position > file.length {
+                return Err(position_fault(format!(
+                    "Client requested master to start replication from position > file size: {name}:{} of {}",
+                    at.position, file.length
+                )));
+            }
+            Ok((file.clone(), at.position, Known::Nothing))
         }
         ReplicaStart::MySqlGtid(bytes) => {
             let set = GtidSet::decode(bytes).map_err(|error| position_fault(error.to_string()))?;
-            if request.names_file() {
-                let (file, position) = by_position(&request.receiver)?;
-                return Ok((file, position, Known::MySql(set)));
-            }
             mysql_place(all, set)
         }
         ReplicaStart::MariaDbGtid(state) => {

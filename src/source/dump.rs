@@ -56,15 +56,8 @@ pub enum DumpStart {
         /// Position in it, at least 4. The protocol has 32 bits for it.
         position: u32,
     },
-    /// COM_BINLOG_DUMP_GTID.
-    GtidSet {
-        /// What the replica has, as that command encodes it.
-        set: Bytes,
-        /// Name of the file that the source begins with whatever the set says; empty for the one that the set calls for.
-        file: Vec<u8>,
-        /// Position in it, at least 4.
-        position: u64,
-    },
+    /// COM_BINLOG_DUMP_GTID, with the set as that command encodes it: what the replica has.
+    GtidSet(Bytes),
     /// COM_BINLOG_DUMP of a MariaDB source that was told the state before, by a `SET @slave_connect_state`.
     MariaDbGtid,
 }
@@ -173,24 +166,16 @@ fn dump_command(request: &DumpRequest) -> Vec<u8> {
     match &request.start {
         DumpStart::FilePosition { file, position } => by_position(file, *position),
         DumpStart::MariaDbGtid => by_position(&[], FILE_START as u32),
-        DumpStart::GtidSet { set, file, position } => [
+        DumpStart::GtidSet(set) => [
             &[COM_BINLOG_DUMP_GTID][..],
             &flags,
             &server_id,
-            &(file.len() as u32).to_le_bytes(),
-            file,
-            &position.to_le_bytes(),
+            &0u32.to_le_bytes(),
+            &FILE_START.to_le_bytes(),
             &(set.len() as u32).to_le_bytes(),
             set,
         ]
         .concat(),
-    }
-}
-
-impl DumpStart {
-    /// By GTID, from the file that the set calls for.
-    pub fn of_gtids(set: Bytes) -> Self {
-        Self::GtidSet { set, file: Vec::new(), position: FILE_START }
     }
 }
 

@@ -305,7 +305,7 @@ async fn crowd(mode: Mode) {
     let start = match mode {
         Mode::AutoPosition => {
             let executed: GtidSet = source.value("SELECT @@GLOBAL.gtid_executed").await.parse().expect("a set");
-            DumpStart::of_gtids(Bytes::from(executed.encode()))
+            DumpStart::GtidSet(Bytes::from(executed.encode()))
         }
         _ => {
             let (file, position) = source.binlog_end().await;

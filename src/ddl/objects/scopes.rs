@@ -216,7 +216,7 @@ impl Parser<'_> {
     }
 
     /// The entry of `scope` that the list of a DELETE of several tables means: an alias, or a table of the named or else the default
-    /// database (`multi_delete_match_rev_table`, `sql_parse.cc`).
+    /// database (`multi_delete_table_match`, `sql_parse.cc`).
     pub(super) fn lookup_target(&mut self, scope: usize, database: Option<Name>, table: Name) -> Option<Entry> {
         let of_alias = database.is_none();
         let database = match database {

@@ -35,7 +35,7 @@ pub(crate) fn rules(text: &str) -> RuleSet {
     RuleSet::build(objects(text), None, Vec::new()).unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 
-fn with_policy(text: &str, policy: Policy) -> RuleSet {
+pub(crate) fn with_policy(text: &str, policy: Policy) -> RuleSet {
     RuleSet::build(objects(text), Some(policy), Vec::new()).unwrap()
 }
 
