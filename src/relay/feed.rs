@@ -307,7 +307,9 @@ impl RouteFeed {
 
     /// See [`crate::replica::backend::Feed::heartbeat_position`].
     pub(super) fn heartbeat_position(&self) -> Option<FilePosition> {
-        (self.follows_gtid && self.boundary).then(|| self.stream.source_position().clone())
+        let mut at = (self.follows_gtid && self.boundary).then(|| self.stream.source_position().clone())?;
+        at.position = at.position.max(self.last.and_then(|last| last.beat).unwrap_or(0));
+        Some(at)
     }
 
     /// See [`crate::replica::backend::Feed::standing`].
@@ -438,7 +440,8 @@ impl RouteFeed {
                 self.pending = Some(fault);
                 break;
             }
-            if bytes >= BATCH_BYTES || self.stream.owes() {
+            // A heartbeat between events says how far what was left out goes, and the replica is to hear of that before them.
+            if bytes >= BATCH_BYTES || self.stream.owes() || (self.idle && self.follows_gtid) {
                 break;
             }
             next = match self.following() {

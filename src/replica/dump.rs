@@ -175,8 +175,7 @@ async fn run<S: AsyncRead + AsyncWrite + Unpin>(
             // Something went out since the timer was set: sending only notes the time.
             Happened::Silence if Instant::now() < state.heartbeat_due => silence.as_mut().reset(state.heartbeat_due),
             Happened::Silence => {
-                if plan.auto_position {
-                    state.catch_up(feed.heartbeat_position());
+                if plan.auto_position && state.catch_up(feed.heartbeat_position()) {
                     Sent::default().report(telemetry, state.receiver.at());
                 }
                 if let Some(event) = state.heartbeat(plan) {
@@ -244,6 +243,19 @@ async fn run<S: AsyncRead + AsyncWrite + Unpin>(
                         waiting = false;
                         guard.update(|attached| attached.state = SessionState::Streaming);
                     }
+                }
+                // A source that has left out what the replica has tells at once how far that goes, and waits for no silence: whoever
+                // waits for a position at the replica goes by it.
+                if plan.auto_position
+                    && fed.is_ok()
+                    && feed.is_caught_up()
+                    && state.catch_up(feed.heartbeat_position())
+                    && let Some(event) = state.heartbeat(plan)
+                {
+                    sender.push(&event, plan.head()).await?;
+                    sender.flush().await?;
+                    state.heartbeat_due = Instant::now() + plan.heartbeat_period;
+                    Sent::default().report(telemetry, state.receiver.at());
                 }
                 telemetry.on_live_tail(feed.is_live());
                 if let Some(Standing { server, source, served }) = feed.standing() {
@@ -324,12 +336,16 @@ impl Progress {
         heartbeat(layout, plan.source_server_id, self.receiver.at(), self.checksum)
     }
 
-    /// In the file that the receiver is in, a later position tells an idle replica that it has everything up to there.
-    fn catch_up(&mut self, position: Option<FilePosition>) {
-        if let Some(position) = position
-            && position.file == self.receiver.at().file
-        {
-            self.receiver.advance_to(position.position);
+    /// In the file that the receiver is in, a later position tells an idle replica that it has everything up to there. Whether it is
+    /// later.
+    fn catch_up(&mut self, position: Option<FilePosition>) -> bool {
+        let at = self.receiver.at();
+        match position.filter(|position| position.file == at.file && position.position > at.position) {
+            Some(position) => {
+                self.receiver.advance_to(position.position);
+                true
+            }
+            None => false,
         }
     }
 

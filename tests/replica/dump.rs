@@ -64,15 +64,8 @@ async fn a_request_tells_all_that_the_replica_has_said() {
     let variables = [("slave_connect_state", "0-1-5"), ("slave_until_gtid", "")];
     assert_eq!(request.replica.gtid_variables, variables.map(|(name, value)| (name.to_owned(), value.to_owned())));
 
-    let set: GtidSet = "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-3".parse().expect("a set");
-    let encoded = set.encode();
-    let mut client = Client::logged_in(stage.connect(), &[]).await;
-    let mut command = vec![0x1e, 2, 0, 7, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0];
-    command.extend_from_slice(&(encoded.len() as u32).to_le_bytes());
-    command.extend_from_slice(&encoded);
-    client.send_command(&command).await;
-    let (request, _script) = stage.stream().await;
-    assert_eq!(request.start, ReplicaStart::MySqlGtid(encoded.into()));
+    let (_client, request, _script) = attach_by_gtid(&mut stage, &[]).await;
+    assert_eq!(request.start, ReplicaStart::MySqlGtid(held().encode().into()));
     assert!(!request.non_blocking);
 }
 
@@ -95,6 +88,57 @@ async fn events_arrive_as_they_are_and_the_first_rotate_as_agreed() {
 /// Position and type in an event's header.
 fn header(event: &[u8]) -> (u8, u32) {
     (event[4], u32::from_le_bytes(event[13..17].try_into().expect("four bytes")))
+}
+
+/// What a replica by GTID has.
+fn held() -> GtidSet {
+    "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-3".parse().expect("a set")
+}
+
+/// As [`attach`], by GTID.
+async fn attach_by_gtid(stage: &mut Stage, settings: &[&str]) -> (Client<DuplexStream>, ReplicaRequest, Script) {
+    let encoded = held().encode();
+    let mut client = Client::logged_in(stage.connect(), &[]).await;
+    for setting in settings {
+        assert_eq!(client.query(setting).await, Reply::Ok, "{setting}");
+    }
+    let mut command = vec![0x1e, 2, 0, 7, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0];
+    command.extend_from_slice(&(encoded.len() as u32).to_le_bytes());
+    command.extend_from_slice(&encoded);
+    client.send_command(&command).await;
+    let (request, script) = stage.stream().await;
+    (client, request, script)
+}
+
+#[tokio::test]
+async fn how_far_goes_what_the_source_left_out_is_told_at_once_by_gtid_and_never_by_position() {
+    let mut stage = Stage::new();
+    let begin = [rotate(FILE, 4, CRC32), format()];
+    let (mut client, _, script) = attach_by_gtid(&mut stage, &[CHECKSUMS]).await;
+    script.events(&begin);
+    script.left_out_up_to(FILE, 5000);
+    script.left_out_up_to(FILE, 5000);
+    script.left_out_up_to(FILE, 300);
+    script.left_out_up_to("binlog.000008", 9000);
+    script.events(&[rows(100)]);
+    for event in &begin {
+        assert_eq!(client.event().await, event.raw());
+    }
+    let told = client.event().await;
+    assert_eq!(
+        (header(&told), &told[19..told.len() - 4]),
+        ((27, 5000), FILE.as_bytes()),
+        "without any heartbeat period"
+    );
+    assert_eq!(client.event().await, rows(100).raw(), "once, and only forward in its file");
+
+    let (mut client, _, script) = attach(&mut stage, &[CHECKSUMS], 0).await;
+    script.events(&begin);
+    script.left_out_up_to(FILE, 5000);
+    script.events(&[rows(100)]);
+    for event in begin.iter().chain(&[rows(100)]) {
+        assert_eq!(client.event().await, event.raw());
+    }
 }
 
 #[tokio::test]

@@ -23,6 +23,8 @@ pub(crate) enum Step {
     Events(Vec<Event>),
     /// From here on there is always something, and nothing that the replica sees.
     NeverWait,
+    /// The source has left out what the replica has, up to this place, and has no more.
+    LeftOut(FilePosition),
     End,
     Fail(Fault),
 }
@@ -37,6 +39,11 @@ impl Script {
 
     pub(crate) fn never_wait(&self) {
         assert!(self.0.send(Step::NeverWait).is_ok(), "the feed is read");
+    }
+
+    pub(crate) fn left_out_up_to(&self, file: &str, position: u64) {
+        let at = FilePosition { file: file.into(), position };
+        assert!(self.0.send(Step::LeftOut(at)).is_ok(), "the feed is read");
     }
 
     pub(crate) fn end(&self) {
@@ -56,6 +63,7 @@ impl Script {
 struct ScriptedFeed {
     /// The last step had no events.
     idle: bool,
+    left_out: Option<FilePosition>,
     never_waits: bool,
     steps: mpsc::UnboundedReceiver<Step>,
 }
@@ -78,6 +86,10 @@ impl Feed for ScriptedFeed {
                     self.never_waits = true;
                     Ok(FeedState::More)
                 }
+                Some(Step::LeftOut(at)) => {
+                    (self.idle, self.left_out) = (true, Some(at));
+                    Ok(FeedState::More)
+                }
                 Some(Step::End) | None => Ok(FeedState::EndOfStream),
                 Some(Step::Fail(fault)) => Err(fault),
             }
@@ -89,7 +101,7 @@ impl Feed for ScriptedFeed {
     }
 
     fn heartbeat_position(&self) -> Option<FilePosition> {
-        None
+        self.left_out.clone()
     }
 
     fn is_caught_up(&self) -> bool {
@@ -121,7 +133,9 @@ impl Backend for ScriptedBackend {
     fn open(&self, request: ReplicaRequest) -> BoxFuture<'_, Result<Box<dyn Feed>, Fault>> {
         let (sender, steps) = mpsc::unbounded_channel();
         assert!(self.opened.send((request, Script(sender))).is_ok(), "the test waits for streams");
-        Box::pin(async { Ok(Box::new(ScriptedFeed { idle: false, never_waits: false, steps }) as Box<dyn Feed>) })
+        Box::pin(async {
+            Ok(Box::new(ScriptedFeed { idle: false, left_out: None, never_waits: false, steps }) as Box<dyn Feed>)
+        })
     }
 
     fn reconsider<'a>(&'a self, _: &'a ReplicaRequest) -> BoxFuture<'a, Result<(), Fault>> {
