@@ -16,6 +16,7 @@ use crate::source::{DumpStart, EventStream, SourceError, SourceFacts};
 use crate::telemetry::{PolicedStatement, RouteTelemetry, StatementAction, Upstream};
 
 use super::acks::{Asked, Questions};
+use super::beat::says_no_more;
 use super::identity::Lease;
 use super::index::{Index, Mark, fingerprint, is_due};
 use super::partial::Return;
@@ -51,6 +52,8 @@ pub(super) struct RouteFeed {
     settled: bool,
     /// The source's last word was a heartbeat.
     idle: bool,
+    /// That heartbeat told nothing new.
+    said_all: bool,
     follows_gtid: bool,
     /// Events that were read while the stream was opened.
     primed: VecDeque<Received>,
@@ -166,6 +169,7 @@ impl RouteFeed {
             whole_events: None,
             ended: None,
             idle: false,
+            said_all: false,
             settled: !follows_gtid,
             follows_gtid,
             primed: parts.primed,
@@ -331,6 +335,12 @@ impl RouteFeed {
         self.idle && self.seek.is_none()
     }
 
+    /// Whether the source has just said that it has nothing more. A heartbeat that tells how far goes what it has left out does not
+    /// say so: MySQL sends one also before the next event.
+    pub(super) fn is_out_of_news(&self) -> bool {
+        self.said_all && self.seek.is_none()
+    }
+
     /// The next event; those that were read at the start come first.
     async fn first(&mut self) -> Result<Option<Received>, Fault> {
         match self.primed.pop_front() {
@@ -478,6 +488,8 @@ impl RouteFeed {
         }
         let raw_end = raw.last_chunk().map(|bytes| u32::from_le_bytes(*bytes));
         let beat = header.filter(|_| self.idle && self.follows_gtid && self.is_of_this_file(&raw));
+        let told = self.last.and_then(|last| last.beat).unwrap_or(0).max(self.stream.source_position().position);
+        self.said_all = self.idle && says_no_more(beat.map(|beat| beat.log_pos.into()), told);
         let pushed = self.stream.push(raw, out);
         let rotated = header.is_some_and(|header| header.event_type == EventType::ROTATE);
         if rotated && let Some(served) = self.served.take() {

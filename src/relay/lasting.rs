@@ -378,6 +378,11 @@ impl LastingFeed {
     pub(super) fn is_caught_up(&self) -> bool {
         self.feed().is_some_and(RouteFeed::is_caught_up)
     }
+
+    /// See [`RouteFeed::is_out_of_news`].
+    pub(super) fn is_out_of_news(&self) -> bool {
+        self.feed().is_some_and(RouteFeed::is_out_of_news)
+    }
 }
 
 impl LastingFeed {

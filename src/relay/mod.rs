@@ -1,6 +1,7 @@
 //! Routes at work: a replica's request becomes a stream from the source through the route's rules.
 
 mod acks;
+mod beat;
 mod farewell;
 mod feed;
 mod following;

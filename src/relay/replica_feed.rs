@@ -234,7 +234,7 @@ impl ReplicaFeed {
         let State::Private(feed) = &self.state else { return false };
         let (Some(rendering), Some(place)) = (feed.rendering(), feed.place()) else { return false };
         let is_at_end = |server: String| self.core.is_at_end(&server, place, &self.request);
-        !self.core.tails.is_there(rendering) && (feed.is_caught_up() || feed.server_word().is_some_and(is_at_end))
+        !self.core.tails.is_there(rendering) && (feed.is_out_of_news() || feed.server_word().is_some_and(is_at_end))
     }
 
     /// Makes the stream the tail, if there is none.
