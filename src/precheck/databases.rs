@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::judge::list;
+use super::judge::{list, list_of};
 use super::observe::{BATCH, quoted};
 use super::{Finding, Item, Observed};
 use crate::pipeline::policy::Choice;
 use crate::pipeline::rules::{RuleSet, Selection};
 use crate::source::{Client, SourceError};
 
-/// Databases that are named in one sentence; more are counted.
+/// Statements for copying that a line shows; more are counted.
 const STATEMENTS_SHOWN: usize = 20;
 
 /// What a CREATE TABLE without a character set takes from its database.
@@ -102,16 +102,9 @@ pub(super) fn judge(observed: &Observed, rules: &RuleSet) -> Finding {
             Finding::pass(ITEM, "nothing that is selected is there yet, or the account may not see it")
         }
         [] => Finding::pass(ITEM, SENT),
-        statements => Finding::pass(ITEM, format!("made by hand at replicas: {}", list_of(statements))),
-    }
-}
-
-/// Statements for copying, up to a number that a screen can take.
-fn list_of(statements: &[String]) -> String {
-    let shown = statements.iter().take(STATEMENTS_SHOWN).cloned().collect::<Vec<_>>().join(" ");
-    match statements.len().saturating_sub(STATEMENTS_SHOWN) {
-        0 => shown,
-        more => format!("{shown} (and {more} more)"),
+        statements => {
+            Finding::pass(ITEM, format!("made by hand at replicas: {}", list_of(statements, " ", STATEMENTS_SHOWN)))
+        }
     }
 }
 

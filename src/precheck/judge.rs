@@ -421,8 +421,13 @@ fn is_selected(rules: &RuleSet, table: &Table) -> bool {
 
 /// The first few names, and how many more there are.
 pub(super) fn list(names: &[String]) -> String {
-    let shown = names.iter().take(NAMES_SHOWN).cloned().collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(NAMES_SHOWN) {
+    list_of(names, ", ", NAMES_SHOWN)
+}
+
+/// The first `most` of them, and how many more there are.
+pub(super) fn list_of(texts: &[String], separator: &str, most: usize) -> String {
+    let shown = texts.iter().take(most).cloned().collect::<Vec<_>>().join(separator);
+    match texts.len().saturating_sub(most) {
         0 => shown,
         more => format!("{shown} and {more} more"),
     }
