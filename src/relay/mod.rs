@@ -526,6 +526,18 @@ mod tests {
     }
 
     #[test]
+    fn what_a_group_comes_out_as_depends_on_the_dialect_and_not_on_how_the_stream_is_asked_for() {
+        let gtid = || ReplicaStart::MariaDbGtid("0-1-5".to_owned());
+        let word = |request: &ReplicaRequest, version| events_word("rules", 0, version, 0, request);
+        let plain = asked(gtid(), false, false);
+        let mut strict = asked(gtid(), false, true);
+        strict.replica.gtid_variables.push(("slave_gtid_strict_mode".to_owned(), "1".to_owned()));
+        assert_eq!(word(&plain, Some(101_108)), word(&strict, Some(101_108)));
+        assert_ne!(word(&plain, Some(101_108)), word(&plain, Some(110_402)));
+        assert_ne!(word(&plain, None), word(&asked(gtid(), true, false), None));
+    }
+
+    #[test]
     fn a_stream_is_semi_synchronous_where_the_replica_is_and_the_source_can() {
         let off = facts(&[("rpl_semi_sync_master_enabled", "OFF")]);
         let two =
